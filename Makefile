@@ -25,7 +25,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: agents help demo demo-cluster test check lint types unit crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock clean
+.PHONY: agents help demo demo-cluster test check lint types unit crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock proto clean
 
 help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -116,6 +116,11 @@ types: $(READY) ## Run only mypy, in strict mode
 format: $(READY) ## Format the code, and apply ruff's fixes
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
+
+proto: $(READY) ## Generate the code of the gRPC service from its .proto
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=sdk \
+		--python_out=sdk --grpc_python_out=sdk --mypy_out=quiet:sdk --mypy_grpc_out=quiet:sdk \
+		sdk/understudy/edge/grpc/v1/understudy.proto
 
 lock: $(READY) ## Update uv.lock after a change of dependencies in pyproject.toml
 	@$(BIN)/uv lock

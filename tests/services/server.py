@@ -7,16 +7,36 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import IO
 
-from tests.cluster import end_with_parent
 from tests.support import eventually
 from understudy.bench.deployment import free_port
+from understudy_actors.processes import reaper_main
 
 #: how long a server may take to listen, on a busy machine
 _PATIENCE_S = 90.0
+
+
+@cache
+def _reaper() -> IO[bytes]:
+    """Start the program that ends the servers of these tests if the tests are killed."""
+    command = [sys.executable, "-I", "-S", reaper_main.__file__, "0"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    process.returncode = 0  # nobody waits for it: it ends after these tests
+    assert process.stdin is not None
+    return process.stdin
+
+
+def _reap(group: int) -> None:
+    """End a process group, with all that it has started, once these tests are gone."""
+    pipe = _reaper()
+    pipe.write(b"+%d\n" % group)
+    pipe.flush()
 
 
 class Server:
@@ -52,9 +72,9 @@ class Server:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C is for the tests, which then stop the server.
                 start_new_session=True,
-                preexec_fn=end_with_parent,
             )
         self._processes.append(process)
+        _reap(process.pid)
 
     def wait_until_it_listens(self, port: int | None = None) -> None:
         """Return once connections are accepted."""

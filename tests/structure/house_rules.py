@@ -30,8 +30,9 @@ class Finding(NamedTuple):
 
 
 def product_files(root: Path) -> list[Path]:
-    """Return every Python file of the four floors below `root`, sorted."""
-    return sorted(path for floor in FLOORS for path in (root / floor).rglob("*.py"))
+    """Return every Python file of the four floors below `root`, sorted; none that is generated."""
+    paths = (path for floor in FLOORS for path in (root / floor).rglob("*.py"))
+    return sorted(path for path in paths if "_pb2" not in path.stem)
 
 
 def large_classes(tree: ast.Module) -> Iterator[Finding]:

@@ -16,6 +16,8 @@ HEAVY = (
         "alembic",
         "boto3",
         "confluent_kafka",
+        "google",
+        "grpc",
         "hypercorn",
         "nats",
         "pika",

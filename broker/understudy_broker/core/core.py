@@ -186,7 +186,17 @@ class BrokerCore:
                 config,
             )
         self._handlers = RequestHandlers(
-            machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, own, config
+            machine,
+            dispatcher,
+            sessions,
+            outbox,
+            watches,
+            flow,
+            quarantine,
+            metrics,
+            own,
+            members,
+            config,
         )
         self._queue = RequestQueue(machine, flow, own)
         self._receiver = Receiver(

@@ -19,6 +19,7 @@ from understudy_broker.core.flow_control import (
     reply_bytes,
 )
 from understudy_broker.core.function_schemas import functions_report
+from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
@@ -85,8 +86,10 @@ class RequestHandlers:
         quarantine: Quarantine,
         metrics: Metrics,
         own: OwnSlots,
+        members: Members,
         config: BrokerConfig,
     ) -> None:
+        self._members = members
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -205,9 +208,6 @@ class RequestHandlers:
         if foreign_name(command.pid) is None:
             text = f"pid {command.pid!r} is a peer's, and this session is an edge's"
             self._outbox.reply(session.peer, Response(corr, Reply(400, text)))
-        elif type(command) is TaskHeartbeat and not command.tasks:
-            # It would renew everything of that pid, and such a client names what it means.
-            self._outbox.reply(session.peer, Response(corr, Reply(200)))
         else:
             self._apply(session, corr, command, now)
 
@@ -282,7 +282,9 @@ class RequestHandlers:
 
     def _report(self, session: Session, corr: int, _command: GroupsGet, now: int) -> None:
         numbers = self._metrics.read()
-        report = groups_report(self._machine, self._dispatcher, self._sessions, numbers, now)
+        report = groups_report(
+            self._machine, self._dispatcher, self._sessions, self._members, numbers, now
+        )
         self._outbox.reply(session.peer, Response(corr, Reply(200), report))
 
     def _tell_functions(

@@ -16,7 +16,7 @@ from understudy.edge.native.exchange import problem_answer
 from understudy.edge.native.problems import Problem
 from understudy.edge.native.routes import NativeRoute
 from understudy.edge.resonate.handlers import Performer, ResonateApp
-from understudy.edge.resonate.link import connect_streams
+from understudy.edge.resonate.legacy_handlers import LegacyApp, LegacyPollApp
 from understudy.edge.tunnel import tunnel_route
 
 
@@ -37,16 +37,18 @@ async def _tell(_request: Request, error: Exception) -> Response:
 def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
     """Put the Resonate protocol in front of an application."""
     settings = edge.settings
-    debug = edge.debug
-    if debug is not None:
-        return ResonateApp(
-            rest, debug, debug.streams, edge.draining, settings.body_bytes_max, settings.streams_max
-        )
+    if edge.debug is not None:
+        return ResonateApp(rest, edge.debug, edge.events, settings.body_bytes_max)
     perform = Performer(edge.brokers, strict=settings.strict)
-    streams = connect_streams(edge.brokers)
-    return ResonateApp(
-        rest, perform, streams, edge.draining, settings.body_bytes_max, settings.streams_max
-    )
+    app: ASGIApp = ResonateApp(rest, perform, edge.events, settings.body_bytes_max)
+    if settings.legacy_poll is not None:
+        app = LegacyApp(app, edge.brokers, edge.clients, settings.body_bytes_max)
+    return app
+
+
+def make_legacy_poll_app(edge: Edge) -> ASGIApp:
+    """Return the application of the older event streams, which have a port of their own."""
+    return LegacyPollApp(edge.events, edge.brokers, edge.clients)
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

@@ -6,6 +6,9 @@ import trio
 
 from understudy.edge.brokers import Brokers
 from understudy.edge.resonate.debug import DebugPerformer
+from understudy.edge.resonate.event_streams import EventStreams
+from understudy.edge.resonate.legacy import Clients
+from understudy.edge.resonate.link import connect_streams
 from understudy.edge.settings import EdgeSettings
 
 
@@ -20,6 +23,10 @@ class Edge:
         Set once the edge is to end: streams end, and nothing waits any longer.
     tunnels
         Open tunnels of nodes and clients.
+    streams, events
+        The event streams of the Resonate protocol, and what opens them.
+    clients
+        What is remembered of clients of its older REST.
     """
 
     def __init__(
@@ -30,3 +37,6 @@ class Edge:
         self.settings = settings
         self.draining = trio.Event()
         self.tunnels = 0
+        self.streams = connect_streams(brokers) if debug is None else debug.streams
+        self.clients = Clients(self.streams.address_of)
+        self.events = EventStreams(self.streams, self.draining, settings.streams_max)

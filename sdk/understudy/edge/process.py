@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import trio
 
 from understudy.edge.address import is_loopback, place
-from understudy.edge.app import make_app
+from understudy.edge.app import make_app, make_legacy_poll_app
 from understudy.edge.brokers import Brokers, open_brokers
 from understudy.edge.edge import Edge
 from understudy.edge.resonate.debug import DebugPerformer
@@ -70,46 +70,112 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
         if watch is not None:
             watch(stop.request)
         raise_descriptor_limit()
+        addresses = [("--listen", (settings.host, settings.port))]
+        if settings.legacy_poll is not None:
+            addresses.append(("--legacy-poll", settings.legacy_poll))
+        socks: list[socket.socket] = []
         try:
-            sock = bind(settings.host, settings.port)
-        except OSError as error:
-            print(
-                f"understudy edge: it cannot listen at {place(settings.host, settings.port)}: "
-                f"{error.strerror}. Give another address with --listen",
-                file=sys.stderr,
-            )
+            for option, (host, port) in addresses:
+                socks.append(_bind(host, port, option))
+            grpc = _probe(settings.grpc)
+        except _ListenError as error:
+            for sock in socks:
+                sock.close()
+            print(f"understudy edge: {error}", file=sys.stderr)
             return EXIT_FAILED
         try:
-            trio.run(_main, settings, sock, stop)
+            trio.run(_main, settings, socks, grpc, stop)
         except BaseExceptionGroup as group:
             cause = innermost(group)
-            if not isinstance(cause, LinkError):
+            if not isinstance(cause, LinkError | _ListenError):
                 raise
             print(f"understudy edge: {cause}", file=sys.stderr)
             return EXIT_FAILED
     return EXIT_OK
 
 
-async def _main(settings: EdgeSettings, sock: socket.socket, stop: _Stop) -> None:
+class _ListenError(Exception):
+    """The edge cannot listen somewhere."""
+
+
+def _bind(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return bind(host, port)
+    except OSError as error:
+        raise _ListenError(
+            f"it cannot listen at {place(host, port)}: {error.strerror}. Give another address "
+            f"with {option}"
+        ) from None
+
+
+def _probe(grpc: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Return where to listen for gRPC, with the host as a number, if that is possible.
+
+    grpcio would not say why it is not.
+    """
+    if grpc is None:
+        return None
+    with _bind(*grpc, "--grpc") as sock:
+        return sock.getsockname()[0], grpc[1]
+
+
+async def _main(
+    settings: EdgeSettings,
+    socks: list[socket.socket],
+    grpc: tuple[str, int] | None,
+    stop: _Stop,
+) -> None:
     stopped = stop.attach()
+    sock, *legacy_socks = socks
     host, port = sock.getsockname()[:2]
-    if not is_loopback(host):
-        _LOG.warning(
-            "%s can be reached by other machines, and there is no authentication: anyone who can "
-            "reach it can call, read and cancel everything",
-            place(host, port),
-        )
+    _warn_if_open(host, port)
     if settings.debug:
         await _debug(settings, sock, stopped)
         return
     async with open_brokers(settings.url, settings.patience_s) as brokers:
         edge = Edge(brokers, settings)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell_ready, edge, host, port)
+            polls = [place(*each.getsockname()[:2]) for each in legacy_socks]
+            nursery.start_soon(_tell_ready, edge, host, port, polls)
             tune_collection()
-            async with _pushing(edge, f"http://{place(host, port)}"):
-                await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+            async with (
+                _pushing(edge, f"http://{place(host, port)}"),
+                trio.open_nursery() as servers,
+            ):
+                until = _until(stopped, edge)
+                servers.start_soon(serve, make_app(edge), sock, settings.limits, until)
+                if grpc is not None:
+                    await _start_grpc(edge, *grpc, servers)
+                for each in legacy_socks:
+                    app = make_legacy_poll_app(edge)
+                    servers.start_soon(serve, app, each, settings.limits, until)
             nursery.cancel_scope.cancel()
+
+
+async def _start_grpc(edge: Edge, host: str, port: int, nursery: trio.Nursery) -> None:
+    """Listen for gRPC as well. It ends with the edge."""
+    # Imported here, because an edge without it needs none of it.
+    from understudy.edge.grpc.server import GrpcListenError, serve_grpc
+
+    try:
+        port = await nursery.start(serve_grpc, edge, place(host, port))
+    except BaseExceptionGroup as group:
+        cause = innermost(group)
+        if not isinstance(cause, GrpcListenError):
+            raise
+        # It was free a moment ago.
+        raise _ListenError(f"it cannot listen at {place(host, port)} for gRPC: {cause}") from None
+    _warn_if_open(host, port)
+    print(f"understudy edge: grpc://{place(host, port)}", flush=True)
+
+
+def _warn_if_open(host: str, port: int) -> None:
+    if not is_loopback(host):
+        _LOG.warning(
+            "%s can be reached by other machines, and there is no authentication: anyone who can "
+            "reach it can call, read and cancel everything",
+            place(host, port),
+        )
 
 
 @asynccontextmanager
@@ -146,10 +212,12 @@ def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
     return wait
 
 
-async def _tell_ready(edge: Edge, host: str, port: int) -> None:
+async def _tell_ready(edge: Edge, host: str, port: int, polls: list[str]) -> None:
     """Say where the edge is, and whether a broker answers."""
     url = edge.settings.url
     print(f"understudy edge: http://{place(host, port)} for the broker at {url}", flush=True)
+    for poll in polls:
+        print(f"understudy edge: http://{poll} for older event streams", flush=True)
     with trio.move_on_after(_PATIENCE_S):
         await edge.brokers.wait_ready()
     if not edge.brokers.ready:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import socket as stdlib_socket
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,7 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from starlette.types import ASGIApp
@@ -109,6 +111,62 @@ class _Stream:
             raise trio.BrokenResourceError("the client does not read what it is sent")
 
 
+class _IdleTask:
+    """Closes a connection that is idle for long. It is one task, from the first such time on.
+
+    Hypercorn begins and ends a task with each request, which takes a fifth of the time of a short
+    one.
+
+    Parameters
+    ----------
+    idle_s
+        How long a connection may be idle.
+    ending
+        Set when the server ends: connections that are idle then are closed.
+    close
+        Closes the connection.
+    """
+
+    def __init__(
+        self, idle_s: float, ending: trio.Event, close: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._idle_s = idle_s
+        self._ending = ending
+        self._close = close
+        self._scope: trio.CancelScope | None = None
+        self._is_idle = False
+        self._has_ended = False
+
+    async def restart(self, task_group: TaskGroup, _action: object) -> None:
+        """Count the time from now on."""
+        self._is_idle = True
+        deadline = trio.current_time() + self._idle_s
+        if self._scope is not None:
+            self._scope.deadline = deadline
+        elif not self._has_ended:
+            self._scope = trio.CancelScope(deadline=deadline)
+            task_group.spawn(self._run, self._scope)
+
+    async def stop(self) -> None:
+        """Count no time: a request has come."""
+        self._is_idle = False
+        if self._scope is not None:
+            self._scope.deadline = math.inf
+
+    async def end(self) -> None:
+        """End, because the client will send nothing more."""
+        self._has_ended, self._is_idle = True, False
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _run(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._ending.wait()
+        self._scope = None
+        if self._is_idle:
+            await self._close()
+
+
 class _Connection(TCPServer):
     """A connection as Hypercorn has it, with fewer and cheaper writes.
 
@@ -118,6 +176,17 @@ class _Connection(TCPServer):
     """
 
     _head = b""
+
+    def attend(self, idle_s: float, ending: trio.Event) -> _IdleTask:
+        """Close this connection when it is idle for `idle_s`, or when `ending` is set."""
+        task = _IdleTask(idle_s, ending, self._end_idle)
+        replacement: Any = task  # of its type, in other words
+        self.idle_task = replacement
+        return task
+
+    async def _end_idle(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
         """Send what the protocol has to say."""
@@ -189,6 +258,7 @@ async def serve(
     config.errorlog = _LOG
     config.accesslog = None
     context = WorkerContext(None)
+    ending = trio.Event()
     framework: Any = app  # the same, in other words
     wrapper = ASGIWrapper(framework)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
@@ -205,7 +275,7 @@ async def serve(
             bounded: Any = _Stream(stream, limits.write_timeout_s)
             server = _Connection(wrapper, config, context, {}, bounded)
             # Otherwise it keeps a connection that was closed for as long as an idle one.
-            bounded.on_end = server.idle_task.stop
+            bounded.on_end = server.attend(limits.idle_s, ending).end
             await server
         finally:
             connections.release_on_behalf_of(token)
@@ -217,7 +287,8 @@ async def serve(
             await stop()
             accepting.cancel_scope.cancel()
         await listener.aclose()
-        await context.terminated.set()  # connections that are idle end now
+        await context.terminated.set()
+        ending.set()  # connections that are idle end now
         handlers.cancel_scope.deadline = trio.current_time() + limits.drain_s
 
 

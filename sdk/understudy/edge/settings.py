@@ -28,9 +28,10 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     body_bytes_max
         Bytes of a request's body.
     waiting_max
-        Requests that may wait for a promise at a time; those beyond are refused with 503.
+        Requests that may wait for a promise at a time; those beyond are refused with 503. So many
+        over HTTP, and so many over gRPC.
     streams_max
-        Event streams that may be open at a time.
+        Event streams that may be open at a time, over HTTP, and over gRPC.
     tunnels_max
         Connections of nodes and clients to brokers that may go through this edge at a time; a node
         has two to each broker.
@@ -43,10 +44,15 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     debug
         Whether it serves the Resonate protocol from its own memory, debug operations included, and
         has no broker.
+    grpc
+        Host and port at which to listen for gRPC; None: there is none.
     wait_max_s
         The longest wait of one request for a promise; a client asks again after it.
     hooks
         Webhooks that are taken.
+    legacy_poll
+        Where to listen for the event streams of the protocol's older REST, which is then served,
+        too. None: it is not.
     """
 
     url: str
@@ -61,5 +67,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     push: PushSettings | None = None
     strict: bool = False
     debug: bool = False
+    grpc: tuple[str, int] | None = None
     wait_max_s: float = 300.0
     hooks: tuple[Hook, ...] = ()
+    legacy_poll: tuple[str, int] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -20,7 +21,7 @@ class RabbitMQ:
     """A queue of RabbitMQ; see `world.Queue`."""
 
     def __init__(self, server: RabbitServer) -> None:
-        self._server = server
+        self.server = server
         self.name = f"orders.{next(_names)}"
         self.command = ["rabbitmq", "--queue", self.name]
         self.env = {"UNDERSTUDY_SOURCE_SERVER": server.url}
@@ -31,7 +32,7 @@ class RabbitMQ:
         self.kill, self.start = server.kill, server.start
 
     def connect(self) -> pika.BlockingConnection:
-        return pika.BlockingConnection(pika.URLParameters(self._server.url))
+        return pika.BlockingConnection(pika.URLParameters(self.server.url))
 
     def publish(self, bodies: Sequence[bytes]) -> None:
         ids = [f"m-{self._published + number}" for number in range(len(bodies))]
@@ -149,3 +150,29 @@ class TestRabbitMQ(SourceContract):
         assert queue.waiting() >= 150
         world.start_broker()
         self.check_all(world, 210)
+
+    def test_a_server_that_hangs_is_away(self, world: World, queue: RabbitMQ) -> None:
+        """And so it is when the source tries to connect again."""
+        quick = "heartbeat=1&socket_timeout=1&stack_timeout=1"
+        source = world.start_source("--server", f"{queue.env['UNDERSTUDY_SOURCE_SERVER']}?{quick}")
+        queue.publish(orders(0, 10))
+        world.wait_performed(10)
+        queue.server.pause()
+        try:
+            source.wait_for("is away")
+            # Nobody is told of the attempts. A second server, with nobody behind it, counts them.
+            with socket.create_server(("127.0.0.1", 0)) as silent:
+                port = silent.getsockname()[1]
+                other = world.start_source("--server", f"amqp://127.0.0.1:{port}/?{quick}")
+                for _ in range(2):
+                    silent.accept()[0].close()
+                connection, _ = silent.accept()
+                with connection:
+                    connection.recv(8)
+                    other.wait_for("is away")
+                    silent.accept()[0].close()
+        finally:
+            queue.server.resume()
+        source.wait_for("is back")
+        queue.publish(orders(10, 10))
+        world.wait_performed(20)

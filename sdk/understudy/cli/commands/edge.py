@@ -6,18 +6,29 @@ import logging
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from understudy.cli.options import Url
 from understudy.edge.address import DEFAULT_LISTEN
 
+#: modules of the extra [grpc]
+_GRPC: Final = ("grpc", "grpc_health", "grpc_reflection")
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Listen = Annotated[
     str,
     typer.Option(metavar="HOST:PORT", help="Where to listen. Port 0: the system chooses one."),
+]
+Grpc = Annotated[
+    str | None,
+    typer.Option(
+        "--grpc",
+        metavar="HOST:PORT",
+        help="Where to listen for gRPC as well, for instance 127.0.0.1:8003.",
+    ),
 ]
 
 
@@ -80,21 +91,42 @@ Hooks = Annotated[
 ]
 
 
+Legacy = Annotated[
+    bool,
+    typer.Option(
+        "--legacy",
+        help="Also serve the older REST of Resonate's first servers, for its SDKs 0.5 and 0.6.",
+    ),
+]
+
+
+LegacyPoll = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="With --legacy: where to listen for its event streams, /GROUP/ID.",
+    ),
+]
+
+
 @app.command()
 def edge(
     listen: Listen = DEFAULT_LISTEN,
     url: Url = None,
+    grpc: Grpc = None,
     push: Push = "",
     push_key_file: PushKeyFile = None,
     push_url: PushUrl = None,
     hooks: Hooks = None,
     strict: Strict = False,
     debug: Debug = False,
+    legacy: Legacy = False,
+    legacy_poll: LegacyPoll = "127.0.0.1:8002",
 ) -> int:
     """Run an edge: HTTP in front of the brokers.
 
     An edge keeps nothing, so any number of them may run, behind a load balancer or not, and any of
-    them may be killed. Needs the extra [http].
+    them may be killed. Needs the extra [http], and [grpc] for gRPC.
 
     The first SIGTERM, SIGINT or SIGHUP lets requests under way finish for 5 s; the second SIGTERM
     or SIGINT stops it at once. There is no authentication: let only trusted machines reach it.
@@ -102,6 +134,7 @@ def edge(
     \b
     Examples:
       understudy edge
+      understudy edge --grpc 127.0.0.1:8003
       understudy edge --listen 0.0.0.0:8001 --url tcp://10.0.0.5:5577,tcp://10.0.0.6:5577
       understudy edge --push '*.run.app' --push-key-file push.key --push-url https://edge.example
 
@@ -118,7 +151,10 @@ def edge(
     from understudy_broker.output import protect_output
 
     host, port = parse_listen(listen)
+    grpc_place = None if grpc is None else parse_listen(grpc.removeprefix("grpc://"))
     check_installed()
+    if grpc_place is not None:
+        _check_grpc_installed()
     from understudy.edge.hooks import parse_hooks
     from understudy.edge.process import run_edge
     from understudy.edge.push.settings import push_settings
@@ -129,7 +165,15 @@ def edge(
     pushes = push_settings(push, push_key_file, push_url)
     taken = () if hooks is None else parse_hooks(_read_hooks(hooks), os.environ)
     settings = EdgeSettings(
-        broker_address(url), host, port, hooks=taken, push=pushes, strict=strict, debug=debug
+        broker_address(url),
+        host,
+        port,
+        grpc=grpc_place,
+        hooks=taken,
+        push=pushes,
+        strict=strict,
+        debug=debug,
+        legacy_poll=parse_listen(legacy_poll) if legacy and not debug else None,
     )
     return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
 
@@ -144,3 +188,15 @@ def _read_hooks(file: Path) -> dict[str, Any]:
         raise UsageError(f"--hooks {file}: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"--hooks {file} is no TOML: {error}") from None
+
+
+def _check_grpc_installed() -> None:
+    from importlib.util import find_spec
+
+    from understudy.cli.errors import CliError
+
+    for name in _GRPC:
+        if find_spec(name) is None:
+            raise CliError(
+                f"gRPC needs {name}, which is not installed. It comes with the extra [grpc]"
+            )

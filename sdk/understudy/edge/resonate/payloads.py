@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ import msgspec
 from understudy.edge.resonate.envelope import Refusal
 from understudy.values import foreign
 from understudy.values.codec import Codec
+from understudy_store.limits import Limits
 from understudy_store.records import (
     EMPTY,
     HEADER_FUNCTION,
@@ -35,6 +37,11 @@ from understudy_store.records import (
 _PREFIX: Final = "resonate:"
 #: no version of a function has more digits
 _VERSION_MAX: Final = 2**31
+
+_LIMITS: Final = Limits()
+#: Ours need some room beside those that came.
+_HEADERS_MAX: Final = _LIMITS.tags_max - 8
+_NAME_MAX: Final = _LIMITS.tag_chars_max - len(_PREFIX)
 
 _decode_json: Final = msgspec.json.Decoder().decode
 _codec: Final = Codec(pickle=False)
@@ -63,24 +70,39 @@ def stored_value(given: ValueIn) -> Value:
 def _stored(given: ValueIn, *, is_param: bool) -> Value:
     if given.data is None and not given.headers:
         return EMPTY
-    headers = {_PREFIX + name: text for name, text in (given.headers or {}).items()}
+    headers, packed = _stored_headers(given.headers or {})
     if given.data is None:
-        return Value(headers)
+        return Value(headers, foreign.wrap(foreign.NOTHING, b"", packed) if packed else None)
     text = _json_text(given.data)
-    if text is None:
-        return Value(headers, foreign.wrap(foreign.TEXT, _utf8(given.data)))
+    read: Any = None
     try:
-        read = _decode_json(text)
+        if text is not None:
+            read = _decode_json(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Value(headers, foreign.wrap(foreign.TEXT, _utf8(given.data)))
+        text = None
+    if text is None:
+        return Value(headers, foreign.wrap(foreign.TEXT, _utf8(given.data), packed))
     if is_param and _is_call(read):
         headers[HEADER_KIND] = "rfi"
         headers[HEADER_FUNCTION] = read["func"]
         version = read.get("version")
         if type(version) is int and 0 < version < _VERSION_MAX:
             headers[HEADER_VERSION] = str(version)
-        return Value(headers, foreign.wrap(foreign.CALL, text))
-    return Value(headers, foreign.wrap(foreign.JSON, text))
+        return Value(headers, foreign.wrap(foreign.CALL, text, packed))
+    return Value(headers, foreign.wrap(foreign.JSON, text, packed))
+
+
+def _stored_headers(given: dict[str, str]) -> tuple[dict[str, str], bytes]:
+    """Return headers as they are stored; JSON of them if they are too many, or too long for that.
+
+    Their SDKs of version 0.6 keep a pickle of each argument and result there.
+    """
+    if len(given) > _HEADERS_MAX or any(
+        len(text) > _LIMITS.header_chars_max or len(name) > _NAME_MAX
+        for name, text in given.items()
+    ):
+        return {}, msgspec.json.encode(given)
+    return {_PREFIX + name: text for name, text in given.items()}, b""
 
 
 def _json_text(data: str) -> bytes | None:
@@ -113,52 +135,52 @@ def _is_call(read: Any) -> bool:
 
 def shown_param(param: Value) -> dict[str, Any]:
     """Return a param as it is shown."""
-    data = param.data
-    if not param.headers and data is None:
+    if not param.headers and param.data is None:
         return {}
-    shown = _shown_headers(param)
-    if data is None:
-        return shown
-    text = _foreign_text(data)
-    if text is None:
-        if HEADER_FUNCTION in param.headers:
-            text = _base64(_call_json(param))
-        else:
-            text = _base64(_json_of(data, is_error=False))
-    shown["data"] = text
-    return shown
+    make = _call_json if HEADER_FUNCTION in param.headers else _value_json
+    return _shown(param, make)
 
 
-def shown_value(record: PromiseRecord) -> dict[str, Any]:
-    """Return the value of a promise as it is shown."""
+def shown_value(record: PromiseRecord, *, legacy: bool = False) -> dict[str, Any]:
+    """Return the value of a promise as it is shown.
+
+    Parameters
+    ----------
+    legacy
+        Write errors of ours for SDKs of versions 0.5 and 0.6.
+    """
     value = record.value
-    data = value.data
-    if not value.headers and data is None:
+    if not value.headers and value.data is None:
         return {}
-    shown = _shown_headers(value)
-    if data is not None:
-        text = _foreign_text(data)
-        if text is None:
-            text = _base64(_json_of(data, is_error=record.state == REJECTED))
-        shown["data"] = text
-    return shown
+    if record.state != REJECTED:
+        return _shown(value, _value_json)
+    return _shown(value, _legacy_error_json if legacy else _error_json)
 
 
-def _shown_headers(value: Value) -> dict[str, Any]:
+def _shown(value: Value, make: Callable[[Value], bytes]) -> dict[str, Any]:
+    """Return a param or a value; `make` returns JSON of ours."""
     start = len(_PREFIX)
     headers = {
         name[start:]: text for name, text in value.headers.items() if name.startswith(_PREFIX)
     }
-    return {"headers": headers} if headers else {}
-
-
-def _foreign_text(data: bytes) -> str | None:
-    """Return text of theirs as it came; None if the data is ours."""
-    found = foreign.unwrap(data)
-    if found is None:
-        return None
-    kind, text = found
-    return str(text, "utf-8") if kind == foreign.TEXT else _base64(text)
+    data: str | None = None
+    if value.data is not None:
+        found = foreign.unwrap(value.data)
+        if found is None:
+            data = _base64(_or_unreadable(make, value))
+        else:
+            kind, text, packed = found
+            headers = _decode_json(packed) if packed else headers
+            if kind == foreign.TEXT:
+                data = str(text, "utf-8")
+            elif kind != foreign.NOTHING:
+                data = _base64(text)
+    shown: dict[str, Any] = {}
+    if headers:
+        shown["headers"] = headers
+    if data is not None:
+        shown["data"] = data
+    return shown
 
 
 def _base64(text: bytes) -> str:
@@ -168,22 +190,35 @@ def _base64(text: bytes) -> str:
 def _call_json(param: Value) -> bytes:
     """Return an invocation of one of our calls."""
     headers = param.headers
-    try:
-        args, kwargs = _codec.decode_call(param.data or b"")
-        version = int(headers.get(HEADER_VERSION, "1"))
-        name = headers[HEADER_FUNCTION]
-        return _encode({"func": name, "args": args, "kwargs": kwargs, "version": version})
-    except Exception as error:
-        return _unreadable(error)
+    args, kwargs = _codec.decode_call(param.data or b"")
+    version = int(headers.get(HEADER_VERSION, "1"))
+    name = headers[HEADER_FUNCTION]
+    return _encode({"func": name, "args": args, "kwargs": kwargs, "version": version})
 
 
-def _json_of(data: bytes, *, is_error: bool) -> bytes:
-    """Return one of our values as JSON."""
+def _value_json(value: Value) -> bytes:
+    return _encode(_codec.decode_value(value.data))
+
+
+def _error_json(value: Value) -> bytes:
+    return _encode(_error_of(_codec.decode_value(value.data)))
+
+
+def _legacy_error_json(value: Value) -> bytes:
+    """Return a rejection that versions 0.6 and 0.5 of their SDK also take for an error."""
+    found = _error_of(_codec.decode_value(value.data))
+    message = found["message"]
+    kind = {"type": "Exception", "module": "builtins", "args": [message]}
+    return _encode({**found, "__error__": message, "__exception__": True, **kind})
+
+
+def _or_unreadable(make: Callable[[Value], bytes], value: Value) -> bytes:
+    """Return JSON of ours, or what says that there can be none."""
     try:
-        value = _codec.decode_value(data)
-        return _encode(_error_of(value) if is_error else value)
+        return make(value)
     except Exception as error:
-        return _unreadable(error)
+        text = f"the value is not plain data, so it cannot be sent as JSON: {error}"
+        return _encode(_error_object("EncodingError", text))
 
 
 def _encode(value: Any) -> bytes:
@@ -206,8 +241,3 @@ def _error_of(fields: Any) -> dict[str, Any]:
 
 def _error_object(name: Any, message: Any) -> dict[str, Any]:
     return {"__type": "error", "name": str(name).rpartition(".")[2], "message": str(message)}
-
-
-def _unreadable(error: Exception) -> bytes:
-    text = f"the value is not plain data, so it cannot be sent as JSON: {error}"
-    return _encode({"__type": "error", "name": "EncodingError", "message": text})

@@ -54,13 +54,10 @@ def task_json(record: TaskRecord) -> dict[str, Any]:
 
 def schedule_json(record: ScheduleRecord) -> dict[str, Any]:
     """Return a schedule."""
-    promise_id = record.promise_id
-    for ours, theirs in _FIELDS.items():
-        promise_id = promise_id.replace(f"{{{ours}}}", theirs)
     shown: dict[str, Any] = {
         "id": record.id,
         "cron": record.cron,
-        "promiseId": promise_id,
+        "promiseId": shown_template(record.promise_id),
         "promiseTimeout": record.promise_timeout,
         "promiseParam": shown_param(record.promise_param),
         "promiseTags": shown_schedule_tags(record.promise_tags),
@@ -70,6 +67,13 @@ def schedule_json(record: ScheduleRecord) -> dict[str, Any]:
     if record.last_run_at is not None:
         shown["lastRunAt"] = record.last_run_at
     return shown
+
+
+def shown_template(promise_id: str) -> str:
+    """Return the template of an id as it is shown."""
+    for ours, theirs in _FIELDS.items():
+        promise_id = promise_id.replace(f"{{{ours}}}", theirs)
+    return promise_id
 
 
 def stored_template(promise_id: str) -> str:

@@ -105,6 +105,13 @@ class Streams:
         """Return group and name of all listeners, each name once."""
         return [(group, name) for group, names in self._groups.items() for name in names]
 
+    def address_of(self, name: str) -> str | None:
+        """Return the address of a listener, whatever its group; None if there is none."""
+        for group, names in self._groups.items():
+            if name in names:
+                return f"poll://any@{group}/{name}"
+        return None
+
     def open(self, listener: Listener) -> None:
         """Enter a stream."""
         self.count += 1

@@ -36,6 +36,11 @@ PARENT: Final = "resonate:parent"
 PREFIX: Final = "resonate:prefix"
 DELAY: Final = "resonate:delay"
 SCHEDULE: Final = "resonate:schedule"
+#: of the older REST: target, timer and origin
+INVOKE: Final = "resonate:invoke"
+TIMEOUT: Final = "resonate:timeout"
+ROOT: Final = "resonate:root"
+_OLDER: Final = {INVOKE: TARGET, TIMEOUT: TIMER, ROOT: ORIGIN}
 
 _THEIRS: Final = "resonate:"
 _OURS: Final = "understudy:"
@@ -165,6 +170,12 @@ def shown_tags(id_: str, stored: dict[str, str]) -> dict[str, str]:
             shown.setdefault(tag, id_)
     elif has_ours and not is_theirs:
         _add_lineage(id_, stored, shown)
+    elif shown.keys() & _OLDER:
+        # Where one SDK has called, another one may serve.
+        for older, tag in _OLDER.items():
+            if older in shown and tag not in shown:
+                shown[tag] = shown[older]
+        shown.setdefault(BRANCH, id_ if TAG_TARGET in stored else stored.get(TAG_BRANCH, id_))
     return shown
 
 
@@ -188,6 +199,39 @@ def _add_lineage(id_: str, stored: dict[str, str], shown: dict[str, str]) -> Non
     shown[PARENT] = stored.get(TAG_PARENT, branch)
 
 
+def stored_legacy_tags(id_: str, given: dict[str, str]) -> dict[str, str]:
+    """Return the tags under which a promise is stored that came by the older REST; see `legacy`.
+
+    Raises
+    ------
+    Refusal
+    """
+    said = {
+        TARGET: given.get(INVOKE),
+        TIMER: given.get(TIMEOUT),
+        ORIGIN: given.get(ROOT),
+        PARENT: given.get(PARENT),
+    }
+    as_now = {tag: text for tag, text in said.items() if text is not None}
+    stored = stored_tags(id_, as_now)
+    ours = {tag: text for tag, text in stored.items() if tag.startswith(_OURS)}
+    for tag in given:
+        if tag.startswith(_OURS) and tag != TAG_PRIORITY:
+            raise Refusal(400, f"Tags that begin with {_OURS} are this server's own: {tag}")
+    if given and not any(tag.startswith(_THEIRS) for tag in given):
+        ours[_MARK] = _RESONATE
+    return {**given, **ours}
+
+
+def shown_legacy_tags(id_: str, stored: dict[str, str]) -> dict[str, str]:
+    """Return the tags with which the older REST shows a promise: with its own names, too."""
+    shown = shown_tags(id_, stored) if id_ else shown_schedule_tags(stored)
+    for ours, theirs in ((TARGET, INVOKE), (TIMER, TIMEOUT), (ORIGIN, ROOT)):
+        if ours in shown:
+            shown.setdefault(theirs, shown[ours])
+    return shown
+
+
 def stored_schedule_tags(
     schedule_id: str, given: dict[str, str], *, strict: bool = False
 ) -> dict[str, str]:
@@ -207,6 +251,6 @@ def shown_schedule_tags(stored: dict[str, str]) -> dict[str, str]:
         for tag, text in stored.items()
         if tag != SCHEDULE and (tag == TAG_PRIORITY or not tag.startswith(_OURS))
     }
-    if TAG_TARGET in stored:
-        shown.setdefault(TARGET, stored[TAG_TARGET])
+    if TAG_TARGET in stored and not shown.keys() & {TARGET, INVOKE}:
+        shown[TARGET] = stored[TAG_TARGET]
     return shown

@@ -253,4 +253,5 @@ def _reaching() -> Iterator[None]:
     except NotFoundError as error:
         raise SourceAwayError(f"the stream or its consumer does not exist: {error}") from None
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        raise SourceAwayError(f"{type(error).__name__}: {error}") from None
+        text = str(error) or "no answer in time"
+        raise SourceAwayError(f"{type(error).__name__}: {text}") from None

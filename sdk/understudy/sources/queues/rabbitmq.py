@@ -19,7 +19,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pika
-from pika.exceptions import AMQPError
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError, ChannelError
 
 from understudy.errors import ConfigurationError
 from understudy.sources.port import Message, QueueKind, SourceAwayError
@@ -36,11 +37,13 @@ KIND: Final = QueueKind(
     "rabbitmq",
 )
 
+#: Failures of the library have no common base.
+_FAILURES: Final = (AMQPError, AMQPConnectorException, ChannelError, OSError)
 #: the most unacknowledged messages of a consumer
 _PREFETCH_MAX: Final = 65_535
 _TIMEOUT_S: Final = 10.0
-#: after which a server that is silent is away, unless the URL says otherwise
-_HEARTBEAT_S: Final = 20
+#: A server that is silent for two and a half times as long is away, unless the URL says otherwise.
+_HEARTBEAT_S: Final = 10
 
 # Each attempt to connect is logged with its traceback. The feed says in one line what matters.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -78,8 +81,10 @@ class RabbitQueue:
                 "--server is no AMQP URL: write amqp://user:password@host:port/vhost"
             )
         parameters = self._parameters
-        parameters.socket_timeout = _TIMEOUT_S
-        parameters.stack_timeout = _TIMEOUT_S
+        if "socket_timeout=" not in address.query:
+            parameters.socket_timeout = _TIMEOUT_S
+        if "stack_timeout=" not in address.query:
+            parameters.stack_timeout = _TIMEOUT_S
         if "heartbeat=" not in address.query:
             parameters.heartbeat = _HEARTBEAT_S
         self._queue = queue
@@ -104,7 +109,7 @@ class RabbitQueue:
             self._channel.basic_qos(prefetch_count=self._prefetch)
             self._channel.add_on_cancel_callback(self._on_cancel)
             self._channel.basic_consume(self._queue, self._on_message)
-        except (AMQPError, OSError) as error:
+        except _FAILURES as error:
             raise _away(error) from None
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Message]:
@@ -113,7 +118,7 @@ class RabbitQueue:
         if not arrived or limit == 0:
             try:
                 self._connection.process_data_events(0 if arrived else timeout_s)
-            except (AMQPError, OSError) as error:
+            except _FAILURES as error:
                 raise _away(error) from None
             if self._canceled:
                 raise SourceAwayError("the queue was deleted, or its server fails over")
@@ -126,14 +131,14 @@ class RabbitQueue:
         if tags:
             try:
                 channel.basic_ack(tags[-1], multiple=True)
-            except (AMQPError, OSError) as error:
+            except _FAILURES as error:
                 raise _away(error) from None
 
     def lag(self) -> int | None:
         """Return how many messages are ready and were not sent to anybody."""
         try:
             declared = self._channel.queue_declare(self._queue, passive=True)
-        except (AMQPError, OSError) as error:
+        except _FAILURES as error:
             raise _away(error) from None
         return int(declared.method.message_count) + len(self._arrived)
 
@@ -143,7 +148,7 @@ class RabbitQueue:
         self._arrived.clear()
         self._canceled = False
         if connection is not None:
-            with suppress(AMQPError, OSError):
+            with suppress(*_FAILURES):
                 connection.close()
 
     def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:

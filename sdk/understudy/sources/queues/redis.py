@@ -26,7 +26,7 @@ KIND: Final = QueueKind(
     "redis",
 )
 
-_TIMEOUT_S: Final = 10.0
+_TIMEOUT_S: Final = 5.0
 #: ids of one command
 _CHUNK: Final = 1000
 
@@ -83,6 +83,8 @@ class RedisStream:
         self._field = field.encode()
         self._claim_s = claim_s
         self._now = now
+        #: the server has answered, and nothing has failed since
+        self._is_open = False
         #: entries that were polled and are not acknowledged
         self._held: dict[bytes, None] = {}
         #: the last own pending entry that was read; None: all were
@@ -103,16 +105,17 @@ class RedisStream:
         self._held.clear()
         self._own_cursor = b"0"
         self._claim_at = self._touch_at = self._now()
-        with _reaching():
+        with self._reaching():
             try:
                 self._client.xgroup_create(self._stream, self._group, id="0", mkstream=True)
             except redis.ResponseError as error:
                 if "BUSYGROUP" not in str(error):
                     raise
+        self._is_open = True
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Message]:
         """Return own pending entries first, then those of the dead, then new ones."""
-        with _reaching():
+        with self._reaching():
             self._touch()
             if limit == 0:
                 return []
@@ -130,7 +133,7 @@ class RedisStream:
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge entries."""
         entries = [message.token for message in messages]
-        with _reaching():
+        with self._reaching():
             for chunk in _chunks(entries):
                 self._client.xack(self._stream, self._group, *chunk)
         for entry in entries:
@@ -138,7 +141,7 @@ class RedisStream:
 
     def lag(self) -> int | None:
         """Return how many entries the group has not read yet, if the server knows that."""
-        with _reaching():
+        with self._reaching():
             groups = self._client.xinfo_groups(self._stream)
         for group in groups:
             if group.get("name") == self._group.encode():
@@ -148,14 +151,27 @@ class RedisStream:
 
     def close(self) -> None:
         """Leave the group if nothing is pending for this consumer, and disconnect."""
-        with suppress(redis.RedisError, OSError):
-            place = (self._stream, self._group)
-            if not self._held and not self._client.xpending_range(
-                *place, "-", "+", 1, consumername=self._consumer
-            ):
-                self._client.xgroup_delconsumer(*place, self._consumer)
+        if self._is_open and not self._held:
+            self._is_open = False
+            with suppress(redis.RedisError, OSError):
+                self._leave()
         with suppress(redis.RedisError, OSError):
             self._client.close()
+
+    def _leave(self) -> None:
+        place = (self._stream, self._group)
+        name = self._consumer
+        if not self._client.xpending_range(*place, "-", "+", 1, consumername=name):
+            self._client.xgroup_delconsumer(*place, name)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Raise a failure of the block as `SourceAwayError`."""
+        try:
+            yield
+        except (redis.RedisError, OSError) as error:
+            self._is_open = False
+            raise SourceAwayError(f"{type(error).__name__}: {error}") from None
 
     def _read(self, after: bytes, limit: int, timeout_s: float) -> list[Any]:
         answer = self._client.xreadgroup(
@@ -221,12 +237,3 @@ class RedisStream:
 def _chunks(entries: list[bytes]) -> Iterator[list[bytes]]:
     for start in range(0, len(entries), _CHUNK):
         yield entries[start : start + _CHUNK]
-
-
-@contextmanager
-def _reaching() -> Iterator[None]:
-    """Raise a failure of the block as `SourceAwayError`."""
-    try:
-        yield
-    except (redis.RedisError, OSError) as error:
-        raise SourceAwayError(f"{type(error).__name__}: {error}") from None

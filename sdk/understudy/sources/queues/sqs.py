@@ -11,6 +11,7 @@ server keeps the order within the groups of a FIFO queue.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,9 @@ _REQUESTS_MAX: Final = 8
 #: How long a request waits at the server for messages. A stop waits for it.
 _WAIT_S: Final = 2
 _TIMEOUT_S: Final = 10
+
+# At this level it tells each time where it has found its keys.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 class SqsQueue:

@@ -11,8 +11,10 @@ from understudy_broker.protocol.messages import (
     Beat,
     Detach,
     Execute,
+    GroupsGet,
     Invoke,
     Refused,
+    Response,
     Unblock,
 )
 from understudy_store.commands import (
@@ -200,6 +202,19 @@ def test_the_name_of_a_node(rig: Rig) -> None:
     assert len(rig.take(NODE, Invoke)) == 1
 
 
+def test_the_report_has_members(rig: Rig) -> None:
+    rig.join(NODE, "node-1", credit=1)
+    attach(rig, "m2")
+    attach(rig, "m1")
+    attach(rig, "m", "other")
+    corr = rig.ask(EDGE, GroupsGet())
+    rig.turn()
+    (response,) = [each for each in rig.take(EDGE, Response) if each.corr == corr]
+    assert response.report is not None
+    names = {group.name: [n.name for n in group.nodes] for group in response.report.groups}
+    assert names == {"g": ["node-1", "m1", "m2"], "other": ["m"]}
+
+
 # Unblocks ----------------------------------------------------------------------------------------
 
 
@@ -264,15 +279,6 @@ def test_a_restart_of_the_broker_lets_them_go_on(rig: Rig) -> None:
     assert after.machine.view.holds(PID, "a", 1)
     after.pass_time(11_000, 1_000)
     assert not after.machine.view.holds(PID, "a", 1)
-
-
-def test_an_empty_heartbeat_renews_nothing(rig: Rig) -> None:
-    rig.create(EDGE, "a", in_ms=10**9)
-    assert acquire(rig, "a", ttl=3_000) == 200
-    rig.now += 2_000
-    assert rig.reply(EDGE, TaskHeartbeat(PID)).ok
-    rig.pass_time(2_000)
-    assert state(rig, "a") == "pending"
 
 
 def test_an_edge_acts_for_its_clients_only(rig: Rig) -> None:

@@ -13,7 +13,8 @@ from tests.integration.sdk.edge.resonate.world import World, broker_and_edge, ou
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("edge")
-    with broker_and_edge(folder) as world, our_node(folder, world.broker):
+    legacy = ("--legacy", "--legacy-poll", "127.0.0.1:0")
+    with broker_and_edge(folder, *legacy) as world, our_node(folder, world.broker):
         yield world
 
 

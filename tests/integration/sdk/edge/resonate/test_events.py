@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.integration.cli.programs import Program
-from tests.integration.sdk.edge.resonate.client import Client, Stream, now
+from tests.integration.sdk.edge.resonate.client import Client, Stream
 from tests.integration.sdk.edge.resonate.world import World, broker_and_edge, start_edge, url_of
 from tests.support import free_url
 
@@ -133,14 +132,3 @@ def test_streams_end_with_the_edge(tmp_path: Path, world: World) -> None:
         edge.process.send_signal(signal.SIGTERM)
         assert stream.ends()
         assert edge.wait_for_exit() == 0
-
-
-def test_without_a_broker_a_request_is_broken_off(tmp_path: Path) -> None:
-    """Their SDKs repeat a request whose connection breaks, and none that is answered."""
-    with start_edge(free_url(), tmp_path) as edge, Client(url_of(edge)) as client:
-        assert client.get("/health")[0] == 200
-        assert client.get("/ready")[0] == 503
-        started_at = now()
-        with pytest.raises((http.client.HTTPException, ConnectionError)):
-            client.ask("promise.get", id="a")
-        assert now() - started_at < 25_000

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.integration.sdk.edge.resonate.client import Client, now
-from tests.integration.sdk.edge.resonate.world import World
+from tests.integration.sdk.edge.resonate.world import World, start_edge, url_of
 from understudy.edge.settings import BODY_BYTES_MAX
 
 TARGET = {"resonate:target": "poll://any@nobody"}
@@ -90,11 +91,15 @@ def test_refusals(client: Client, kind: str, data: dict[str, Any], status: int) 
 def test_paths(client: Client) -> None:
     assert client.get("/health") == (200, b"")
     assert client.get("/ready") == (200, b"")
-    for path in ("/tasks", "/tasks/claim"):
-        for method in ("GET", "POST", "DELETE"):
-            status, body = client.get(path, method)
-            assert (status, "error" in json.loads(body)) == (410, True)
     assert client.get("/other")[0] == 404
+
+
+def test_the_older_paths_are_gone_unless_they_are_asked_for(world: World, tmp_path: Path) -> None:
+    with start_edge(world.broker, tmp_path) as edge, Client(url_of(edge)) as client:
+        for path in ("/tasks", "/tasks/claim"):
+            for method in ("GET", "POST", "DELETE"):
+                status, body = client.get(path, method)
+                assert (status, "error" in json.loads(body)) == (410, True)
 
 
 def test_a_body_that_is_none(client: Client) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -49,6 +50,23 @@ PYTHON_CASES: Final = {
     "detached": 3,
     "load": LOAD * (LOAD - 1),
     "load of flows": sum(2 * (n + 11) + 1100 for n in range(LOAD // 2)),
+    "end": None,
+}
+LEGACY_CASES: Final = {
+    "rpc": 7,
+    "rpc again": 7,
+    "run": 1124,
+    "flow": 1124,
+    "ours": 42,
+    "calls ours": 21,
+    "there and back": 5,
+    "echo": True,
+    "ours echo": True,
+    "ours fails": "the well is dry",
+    "sees ours fail": "the well is dry",
+    "deep": 6,
+    "load": 20 * 19,
+    "load of flows": sum(2 * (n + 11) + 1100 for n in range(20)),
     "end": None,
 }
 TYPESCRIPT_CASES: Final = {
@@ -155,7 +173,7 @@ class Judge:
             return self._process.communicate()[1]
 
 
-@pytest.fixture(scope="module", params=["0.8.1", "0.7.4"])
+@pytest.fixture(params=["0.8.1", "0.7.4"])
 def python_judge(request: pytest.FixtureRequest, world: World) -> Iterator[Judge]:
     python = python_with(f"resonate-sdk=={request.param}")
     script = str(JUDGES / "python_sdk.py")
@@ -185,9 +203,28 @@ def test_the_typescript_sdk(world: World) -> None:
     script = folder / "typescript_sdk.mjs"
     shutil.copy(JUDGES / script.name, script)
     judge = Judge("node", str(script), world.url, "ts-", str(LOAD), cwd=folder)
-    complaints = "it was not asked"
     try:
         found = judge.verdict()
     finally:
-        complaints = judge.stop()
-    assert found == TYPESCRIPT_CASES, complaints
+        print(judge.stop())
+    assert found == TYPESCRIPT_CASES
+
+
+@pytest.mark.parametrize("version", ["0.6.7", "0.5.0"])
+def test_the_python_sdks_of_the_older_rest(version: str, world: World) -> None:
+    """They call functions of each other's and of ours, at ``poll://group`` as the seeds do."""
+    python = python_with(f"resonate-sdk=={version}")
+    assert world.poll_port is not None
+    port = str(urlsplit(world.url).port)
+    judge = Judge(
+        python, str(JUDGES / "legacy_sdk.py"), version, port, str(world.poll_port),
+        f"v{version}-", "20", cwd=JUDGES,
+    )  # fmt: skip
+    try:
+        found = judge.verdict()
+        with Runtime("callers", url=world.broker) as runtime:
+            theirs = runtime.options(target="theirs", timeout=PATIENCE_S)
+            assert theirs.rpc(f"ours-{version}", "flow", 1).result() == 1124
+    finally:
+        print(judge.stop())
+    assert found == LEGACY_CASES

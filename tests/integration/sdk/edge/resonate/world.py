@@ -52,6 +52,8 @@ class World(NamedTuple):
 
     broker: str
     url: str
+    #: of the older event streams
+    poll_port: int | None = None
 
 
 def start_edge(broker: str, folder: Path, *args: str, listen: str = "127.0.0.1:0") -> Program:
@@ -62,6 +64,8 @@ def start_edge(broker: str, folder: Path, *args: str, listen: str = "127.0.0.1:0
 def url_of(edge: Program) -> str:
     """Wait until an edge listens, and return its address."""
     edge.wait_for("understudy edge: http")
+    if "--legacy" in edge.args:
+        edge.wait_for("for older event streams")
     found = re.search(r"understudy edge: (http://\S+)", edge.output)
     assert found is not None
     return found[1]
@@ -76,7 +80,9 @@ def broker_and_edge(folder: Path, *edge_args: str) -> Iterator[World]:
         start_edge(where, folder, *edge_args) as edge,
     ):
         broker.wait_for("listening on")
-        yield World(where, url_of(edge))
+        url = url_of(edge)
+        poll = re.search(r":(\d+) for older event streams", edge.output)
+        yield World(where, url, None if poll is None else int(poll[1]))
 
 
 @contextmanager

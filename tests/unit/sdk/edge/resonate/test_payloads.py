@@ -169,6 +169,45 @@ def test_no_pickle_is_ever_loaded() -> None:
     assert shown_json(shown_param(Value({"fn": "f"}, call)))["name"] == "EncodingError"
 
 
+@pytest.mark.parametrize("data", [None, "text", b64({"func": "f", "args": [1]}), b64([1])])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"resonate:format-py": "x" * 100_000},
+        {f"h{n}": "1" for n in range(100)},
+        {"n" * 3_000: "1"},
+    ],
+    ids=["long", "many", "long name"],
+)
+def test_headers_that_a_value_cannot_have_come_back_too(
+    headers: dict[str, str], data: str | None
+) -> None:
+    stored = stored_param(ValueIn(headers, data))
+    assert shown_param(stored) == {"headers": headers} | ({} if data is None else {"data": data})
+    assert len(stored.headers) <= 3
+    if "fn" in stored.headers:
+        assert CODEC.decode_call(stored.data or b"") == ((1,), {})
+    else:
+        assert CODEC.decode_value(stored.data) in (None, "text", [1])
+
+
+def test_errors_for_and_of_the_older_sdks() -> None:
+    data = CODEC.encode_error(Failure("the well is dry"))
+    shown = shown_json(shown_value(of(Value({}, data), "rejected"), legacy=True))
+    assert shown["__error__"] == "the well is dry"
+    assert (shown["__exception__"], shown["args"]) == (True, ["the well is dry"])
+    for fields, name in (
+        ({"__error__": "no"}, "resonate.Error"),
+        (
+            {"__exception__": True, "type": "ValueError", "module": "m", "args": ["no"]},
+            "resonate.ValueError",
+        ),
+    ):
+        error = CODEC.decode_error(stored_value(ValueIn(None, b64(fields))).data)
+        assert isinstance(error, RemoteError)
+        assert (error.type_name, error.message) == (name, "no")
+
+
 def test_half_a_character_is_refused() -> None:
     with pytest.raises(Refusal):
         stored_value(ValueIn(None, "\ud800"))

@@ -1,0 +1,1 @@
+"""Version 1 of the service: ``understudy.proto``, and the code that ``make proto`` makes of it."""
