@@ -86,8 +86,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "deliveries-stay-when-slots-leave",
         27,
         "a broker delivers nothing about slots that have left it",
-        "understudy_broker.core.slot_moves.SlotMoves.expel",
-        drop("self._relay.forget(slots)"),
+        "understudy_broker.core.core.BrokerCore.__init__",
+        swap("poll.forget, relay.forget", "poll.forget"),
         _MOVES,
     ),
     _mutant(

@@ -155,7 +155,7 @@ class BrokerCore:
         self._membership = membership = Membership(
             machine, dispatcher, sessions, outbox, watches, events, metrics, own, drops, config
         )
-        self._poll = PollScheme(
+        self._poll = poll = PollScheme(
             machine, dispatcher, sessions, members, membership, outbox, events, metrics, config
         )
         quarantine = Quarantine(machine, events, metrics, config.deaths_max)
@@ -167,23 +167,14 @@ class BrokerCore:
             self._between = schemes["slot"] = BetweenSlots(
                 machine, quarantine, events, metrics, config.unblock_retry_ms
             )
-        self._delivery = Delivery(
+        self._delivery = delivery = Delivery(
             machine, sessions, outbox, watches, quarantine, schemes, events, metrics
         )
         self.moves: SlotMoves | None = None
         if self._between is not None:
+            forgets = (watches.forget, poll.forget, relay.forget, self._between.forget)
             self.moves = SlotMoves(
-                own,
-                machine,
-                sessions,
-                watches,
-                outbox,
-                self._poll,
-                relay,
-                self._between,
-                self._delivery,
-                self._note_input,
-                config,
+                own, machine, sessions, outbox, poll, forgets, delivery, self._note_input, config
             )
         self._handlers = RequestHandlers(
             machine,
