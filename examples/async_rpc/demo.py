@@ -2,13 +2,15 @@
 
 It starts the processes of topology.toml (on free ports, with a store in a temporary folder), sends
 three requests, and then kills a process in the middle of a call: first a service, then the gateway.
-Both times the call ends as if nothing had happened, and its work is done once. Everything is
-stopped and removed at the end.
+Both times the call ends as if nothing had happened, and its work is done once. Then curl calls a
+service through the broker's edge. Everything is stopped and removed at the end.
 """
 
 from __future__ import annotations
 
 import http.client
+import shlex
+import shutil
 import sys
 import time
 import urllib.error
@@ -22,6 +24,8 @@ from understudy_actors.processes import open_pool
 
 #: Seconds for which service-c works while another process is killed.
 WORK_S = 4
+#: characters of a line of curl's output
+WIDTH = 110
 #: The response to the await chain.
 AWAIT_CHAIN_RESPONSE = '{"message": 3}'
 
@@ -48,7 +52,8 @@ async def tell_parts(system: DemoSystem) -> None:
     await three_flows(system)
     await service_crashes(system)
     await gateway_crashes(system)
-    say("7. What the broker knows about these calls")
+    await calls_by_http(system)
+    say("8. What the broker knows about these calls")
     await show_command(system, "tree", "await-chain-2")
     await show_command(system, "groups")
 
@@ -98,6 +103,31 @@ async def gateway_crashes(system: DemoSystem) -> None:
     say(f"   the gateway is back as process {system.pid('gateway')}; the same request again:")
     await request(system, path, AWAIT_CHAIN_RESPONSE)
     check_ran_once(system, root)
+
+
+async def calls_by_http(system: DemoSystem) -> None:
+    """Make a call by curl, and read its events."""
+    say("7. Whatever speaks HTTP can call them, through the edge that runs beside the broker")
+    if shutil.which("curl") is None:
+        say("   (curl is not installed here, so this part is left out)\n")
+        return
+    await system.until("the edge listens", system.edge_listens)
+    url = f"http://{system.edge}/calls"
+    call = f"{url}/service-a/foo?id=by-curl"
+    await show_curl("-s", "--json", "[0.5]", call, expected='"state":"pending"')
+    await show_curl("-sN", f"{url}/by-curl/events", expected='"data":3')
+    say("")
+
+
+async def show_curl(*arguments: str, expected: str) -> None:
+    """Run curl, and print it with what it prints, which has the text `expected`."""
+    done = await trio.run_process(["curl", *arguments], capture_stdout=True, check=False)
+    output = done.stdout.decode()
+    say(f"   $ curl {shlex.join(arguments)}")
+    for line in filter(None, output.splitlines()):
+        say(f"   {line[:WIDTH]}")
+    if expected not in output:
+        raise DemoError(f"curl has not printed {expected}")
 
 
 async def request(system: DemoSystem, path: str, expected: str) -> None:

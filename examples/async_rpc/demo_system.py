@@ -51,7 +51,9 @@ class DemoSystem:
         self.port = free_port()
         self.url = f"tcp://127.0.0.1:{free_port()}"
         self.ledger = folder / "ledger.txt"
-        self.topology = _adapt(load_topology(TOPOLOGY), self.port, self.url, folder)
+        #: where the broker's edge listens
+        self.edge = f"127.0.0.1:{free_port()}"
+        self.topology = _adapt(load_topology(TOPOLOGY), self.port, self.url, self.edge, folder)
         self.runtime = Runtime(group="demo", url=self.url)
 
     async def start(self) -> int:
@@ -105,8 +107,11 @@ class DemoSystem:
         await self.until("the gateway listens", self._gateway_listens)
 
     def _gateway_listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return _listens(self.port)
+
+    def edge_listens(self) -> bool:
+        """Return whether the edge accepts connections."""
+        return _listens(int(self.edge.rpartition(":")[2]))
 
     async def until(self, goal: str, condition: Callable[[], bool]) -> None:
         """Wait for a condition; raises `DemoError` after a minute."""
@@ -131,7 +136,12 @@ class DemoSystem:
         return text
 
 
-def _adapt(topology: Topology, port: int, url: str, folder: Path) -> Topology:
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _adapt(topology: Topology, port: int, url: str, edge: str, folder: Path) -> Topology:
     """Return the topology with the addresses and files of this run."""
     [broker] = topology.brokers
     replace = msgspec.structs.replace
@@ -139,7 +149,14 @@ def _adapt(topology: Topology, port: int, url: str, folder: Path) -> Topology:
     return replace(
         topology,
         url=url,
-        brokers=(replace(broker, listen=url, store=f"sqlite:///{folder / 'store.db'}"),),
+        brokers=(
+            replace(
+                broker,
+                listen=url,
+                store=f"sqlite:///{folder / 'store.db'}",
+                settings={**broker.settings, "http": edge},
+            ),
+        ),
         groups=tuple(replace(group, env=group.env | ledger) for group in topology.groups),
         processes=tuple(
             replace(process, env=process.env | {"PORT": str(port)})

@@ -63,7 +63,7 @@ class SqsServer(Server):
             region_name=REGION,
             aws_access_key_id="x",
             aws_secret_access_key="x",
-            config=Config(retries={"total_max_attempts": 1}, read_timeout=20),
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=40),
         )
 
     def start(self) -> None:

@@ -131,14 +131,14 @@ class TestNats(SourceContract):
         self, world: World, queue: NatsQueue
     ) -> None:
         """They would be delivered again and again otherwise."""
-        source = world.start_source()
+        source = world.start_source("--ack-wait", "4s")
         queue.publish(orders(0, 10))
         world.wait_performed(10)
         world.kill(world.broker)
         queue.publish(orders(10, 50))
         source.wait_for("no broker answers")
 
-        queue.do(let_pass(queue.name, 5.0))
+        queue.do(let_pass(queue.name, 6.0))
         world.start_broker()
         self.check_all(world, 60)
 

@@ -13,6 +13,7 @@ from tests.integration.sources.contract import SourceContract
 from tests.integration.sources.world import World, orders
 from tests.services.fixture import running
 from tests.services.sqs import KEYS, SqsServer
+from tests.support import eventually
 
 _names = count(1)
 
@@ -62,6 +63,19 @@ class SqsQueue:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(send, batches))
 
+    def let_pass(self, time_s: int) -> None:
+        """Return when a message that was received becomes visible again after so long."""
+        made = self._client.create_queue(QueueName=f"{self.name}-clock")
+        clock = {"QueueUrl": made["QueueUrl"], "WaitTimeSeconds": 20}
+        self._client.send_message(QueueUrl=made["QueueUrl"], MessageBody="tick")
+        for _ in range(2):
+            eventually(
+                lambda: self._client.receive_message(**clock, VisibilityTimeout=time_s).get(
+                    "Messages"
+                ),
+                60.0,
+            )
+
     def waiting(self) -> int:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
@@ -96,12 +110,13 @@ class TestSqs(SourceContract):
         self, world: World, queue: SqsQueue
     ) -> None:
         """Their visibility timeout is extended, so nobody else gets them."""
-        source = world.start_source("--visibility", "1s")
+        source = world.start_source("--visibility", "4s")
         queue.publish(orders(0, 10))
         world.wait_performed(10)
         world.kill(world.broker)
         queue.publish(orders(10, 50))
         source.wait_for("no broker answers")
+        queue.let_pass(6)
         world.start_broker()
         self.check_all(world, 60)
         assert "0 known" in source.output

@@ -15,6 +15,7 @@ partitions are paused, and polling brings no messages.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ KIND: Final = QueueKind(
 _LOG: Final = logging.getLogger("understudy.sources")
 
 _CONNECT_S: Final = 3.0
+#: how long leaving the group may take
+_LEAVE_S: Final = 5.0
 #: how long commits are gathered
 _COMMIT_S: Final = 0.2
 #: How long the bound lasts until the partitions are paused. The library drops what it has fetched
@@ -103,8 +106,6 @@ class KafkaTopic:
             **settings,
             "group.id": group,
             "enable.auto.commit": False,
-            "on_commit": self._on_commit,
-            "error_cb": self._on_error,
         }
         try:
             Consumer(self._settings).close()
@@ -138,7 +139,7 @@ class KafkaTopic:
         self._dirty.clear()
         self._spare.clear()
         with _reaching():
-            self._consumer = Consumer(self._settings)
+            self._consumer = self._new_consumer()
             found = self._consumer.list_topics(self._topic, timeout=_CONNECT_S)
             if (error := found.topics[self._topic].error) is not None:
                 raise SourceAwayError(error.str())
@@ -148,6 +149,24 @@ class KafkaTopic:
                 on_revoke=self._on_revoke,
                 on_lost=self._on_lost,
             )
+
+    def _new_consumer(self) -> Any:
+        """Make a member, whose reports count as long as it is the one of this source."""
+        made: list[Any] = []
+
+        def is_mine() -> bool:
+            return bool(made) and made[0] is self._consumer
+
+        def on_commit(error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
+            if is_mine():
+                self._on_commit(error, partitions)
+
+        def on_error(error: KafkaError) -> None:
+            if is_mine():
+                self._on_error(error)
+
+        made.append(Consumer({**self._settings, "on_commit": on_commit, "error_cb": on_error}))
+        return made[0]
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Message]:
         """Return messages; without a limit, only stay a member."""
@@ -217,14 +236,15 @@ class KafkaTopic:
 
     def close(self) -> None:
         """Commit what is stored, and leave the group."""
-        consumer = self._consumer
+        consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
-        self._commit_and_wait()
-        self._consumer = None
+        offsets = [] if self._down is not None else self._take_dirty()
         self._assigned.clear()
-        with suppress(KafkaException, RuntimeError):
-            consumer.close()
+        # The library waits for servers here, however long they are away.
+        leaving = threading.Thread(target=_leave, args=(consumer, offsets), daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_S if self._down is None else 0.0)
 
     # Commits -------------------------------------------------------------------------------------
 
@@ -235,7 +255,7 @@ class KafkaTopic:
 
     def _commit_and_wait(self) -> None:
         """Commit before partitions go. If that fails, their messages come again somewhere."""
-        if self._dirty and self._down is None and self._consumer is not None:
+        if self._dirty and self._down is None:
             with suppress(KafkaException, RuntimeError):
                 self._consumer.commit(offsets=self._take_dirty(), asynchronous=False)
 
@@ -250,18 +270,23 @@ class KafkaTopic:
 
     # Rebalances ----------------------------------------------------------------------------------
 
-    def _on_assign(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         for each in partitions:
             self._assigned[each.partition] = next(self._assignments)
         # New partitions are not paused.
         self._paused = False
         self._tell()
 
-    def _on_revoke(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
-        self._commit_and_wait()
-        self._on_lost(_consumer, partitions)
+    def _on_revoke(self, consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        if consumer is self._consumer:
+            self._commit_and_wait()
+            self._on_lost(consumer, partitions)
 
-    def _on_lost(self, _consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Any, partitions: Sequence[TopicPartition]) -> None:
+        if consumer is not self._consumer:
+            return
         for each in partitions:
             self._assigned.pop(each.partition, None)
             self._offsets.pop(each.partition, None)
@@ -297,6 +322,15 @@ class KafkaTopic:
             raw.value() or b"",
             _headers(raw.headers()),
         )
+
+
+def _leave(consumer: Any, offsets: Sequence[TopicPartition]) -> None:
+    """Commit offsets and leave the group; on a thread of its own."""
+    with suppress(KafkaException, RuntimeError):
+        if offsets:
+            consumer.commit(offsets=offsets, asynchronous=False)
+    with suppress(KafkaException, RuntimeError):
+        consumer.close()
 
 
 def _text(data: bytes | str | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
+import httpx
 import pytest
 
 from tests.integration.sdk.edge.rig import Rig, read_all, read_until, statuses
@@ -151,6 +152,16 @@ def test_http_1_0(rig: Rig) -> None:
     stream = rig.exchange(b"GET /calls/old/events HTTP/1.0\r\n\r\n")
     assert b"chunked" not in stream
     assert b"event: end" in stream
+
+
+def test_http_2(rig: Rig) -> None:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{rig.port}", http1=False, http2=True, trust_env=False
+    ) as http:
+        call = http.post("/calls/shop/echo?id=two%2Fslashes&wait=30s", json=["x"])
+        assert (call.http_version, call.status_code) == ("HTTP/2", 200)
+        assert http.get("/calls/two%2Fslashes/result").json() == "x"
+        assert "event: end" in http.get("/calls/two%2Fslashes/events").text
 
 
 def test_pipelined_requests(rig: Rig) -> None:

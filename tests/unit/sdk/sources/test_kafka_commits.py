@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
-from understudy.sources.port import Message
+from tests.support import eventually
+from understudy.sources.port import Message, SourceAwayError
 from understudy.sources.queues import kafka
 from understudy.sources.queues.kafka import KafkaTopic
 
@@ -85,17 +87,17 @@ class World:
     """A topic, whose consumer and clock the test turns."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        made: list[FakeConsumer] = []
+        self.made: list[FakeConsumer] = []
 
         def make(settings: dict[str, Any]) -> FakeConsumer:
-            made.append(FakeConsumer(settings))
-            return made[-1]
+            self.made.append(FakeConsumer(settings))
+            return self.made[-1]
 
         monkeypatch.setattr(kafka, "Consumer", make)
         self.now_s = 0.0
         self.topic = KafkaTopic("s", "t", "g", now=lambda: self.now_s)
         self.topic.open()
-        self.consumer = made[-1]
+        self.consumer = self.made[-1]
 
     def poll(self, *, passes_s: float = 1.0, limit: int = 10) -> list[Message]:
         self.now_s += passes_s
@@ -194,3 +196,48 @@ def test_the_end_commits_what_is_stored(world: World) -> None:
     world.topic.close()
     assert world.consumer.commits[-1] == ({0: 9}, True)
     assert world.consumer.calls[-1] == "close"
+
+
+def test_servers_that_are_away_do_not_hold_up_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library waits for them when a consumer is closed."""
+    goes_on, old = threading.Event(), world.consumer
+
+    def close() -> None:
+        goes_on.wait(10)
+        old.change("on_revoke", 0)
+        old.calls.append("close")
+
+    monkeypatch.setattr(old, "close", close)
+    old.change("on_assign", 0)
+    [message] = world.deliver(0, 7)
+    world.topic.acknowledge([message])
+    old.settings["error_cb"](_AllBrokersDown())
+    with pytest.raises(SourceAwayError, match="all down"):
+        world.poll()
+    world.topic.close()
+    world.topic.open()
+    new = world.made[-1]
+    assert new is not old
+    new.change("on_assign", 0)
+    goes_on.set()
+    eventually(lambda: old.calls[-1:] == ["close"])
+    # What the old member hears is not about the new one.
+    old.settings["on_commit"](OSError(), [TopicPartition("t", 0, 8)])
+    old.settings["error_cb"](_AllBrokersDown())
+    new.messages.append(FakeMessage(0, 7))
+    [message] = world.poll()
+    world.topic.acknowledge([message])
+    assert new.commits == [({0: 8}, False)]
+
+
+class _AllBrokersDown:
+    def code(self) -> int:
+        return KafkaError._ALL_BROKERS_DOWN
+
+    def fatal(self) -> bool:
+        return False
+
+    def str(self) -> str:
+        return "all down"
