@@ -138,7 +138,7 @@ _TASK_RULES: Final = (
         15,
         "an execute is owed for a pending task only",
         "understudy_store.machine.machine.Machine.take_executes",
-        swap('(task.state, "acquire") not in TASK_TRANSITIONS', 'task.state == "fulfilled"'),
+        swap('(task.state, "acquire") in TASK_TRANSITIONS', 'task.state != "fulfilled"'),
         _TASKS,
         _FENCES,
         _SWEEP,
