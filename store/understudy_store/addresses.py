@@ -3,6 +3,10 @@
 ``service-b`` and ``poll://service-b`` mean the same as ``poll://any@service-b``: any node of the
 group that has credit. ``poll://any@service-b/node-1`` prefers a node, and
 ``poll://uni@service-b/node-1`` is for that node only.
+
+The address may also be a URL of another scheme (`RELAYED_SCHEMES`): ``https://pay.example/hook`` or
+``nats://10.0.0.5/orders``. A broker has no connections to these. It gives what is for them to a
+*carrier*, which has.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Final, Literal
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -24,6 +29,16 @@ NAME_CHARACTERS_MAX: Final = 128
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~+-]*\Z")
 _SCHEME = "poll://"
 _SLOT_SCHEME = "slot://"
+
+#: schemes of addresses that a carrier delivers to
+RELAYED_SCHEMES: Final = (
+    "http", "https", "grpc", "amqp", "amqps", "nats", "redis", "rediss", "sqs", "kafka",
+)  # fmt: skip
+#: characters of an address of these schemes
+RELAYED_CHARS_MAX: Final = 512
+_RELAYED: Final = frozenset(RELAYED_SCHEMES)
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]{0,253}[a-z0-9])?\Z|[0-9a-f:.]*:[0-9a-f:.]*\Z")
+_PRINTABLE_ASCII = re.compile(r"[!-~]*\Z")
 
 
 class InvalidAddressError(UnderstudyError, ValueError):
@@ -63,7 +78,7 @@ def check_name(name: str, what: str, characters_max: int = NAME_CHARACTERS_MAX) 
 
 @lru_cache(maxsize=4096)
 def parse_target(text: str) -> Target:
-    """Parse an address.
+    """Parse an address of a group or a node; others are none here.
 
     Raises
     ------
@@ -76,7 +91,8 @@ def parse_target(text: str) -> Target:
     if rest == text and "://" in text:
         raise InvalidAddressError(
             f"target {text!r} has an unknown scheme: use 'group', 'poll://group', "
-            "'poll://any@group[/node]' or 'poll://uni@group/node'"
+            "'poll://any@group[/node]' or 'poll://uni@group/node', or a URL that begins with "
+            f"one of {', '.join(RELAYED_SCHEMES)}"
         )
     cast, at, name = rest.rpartition("@")
     if at and cast not in ("any", "uni"):
@@ -146,6 +162,86 @@ def slot_of_address(text: str) -> int | None:
     return slot if slot < SLOTS and slot_address(slot) == text else None
 
 
+def scheme_of(text: str) -> str:
+    """Return the scheme of an address as it is stored.
+
+    Examples
+    --------
+    >>> scheme_of("bank"), scheme_of("https://pay.example/hook"), scheme_of("slot://17")
+    ('poll', 'https', 'slot')
+    """
+    scheme, separator, _ = text.partition("://")
+    return scheme if separator else "poll"
+
+
 def canonical(text: str) -> str:
-    """The one spelling under which a target is stored."""
+    """Return the one spelling under which an address is stored.
+
+    Raises
+    ------
+    InvalidAddressError
+        With the text, and what is wrong with it.
+
+    Examples
+    --------
+    >>> canonical("bank"), canonical("HTTPS://Pay.example/Hook")
+    ('poll://any@bank', 'https://pay.example/Hook')
+    """
+    if isinstance(text, str):
+        scheme, separator, rest = text.partition("://")
+        if separator and scheme.lower() in _RELAYED:
+            return _relayed(scheme.lower(), rest, text)
     return str(parse_target(text))
+
+
+@lru_cache(maxsize=4096)
+def group_of(text: str) -> str:
+    """Return what a stored address is searched and counted under: its group, or the address itself.
+
+    Raises
+    ------
+    InvalidAddressError
+        It is no address.
+
+    Examples
+    --------
+    >>> group_of("poll://any@bank/bank-1"), group_of("https://pay.example/hook")
+    ('bank', 'https://pay.example/hook')
+    """
+    return text if scheme_of(text) in _RELAYED else parse_target(text).group
+
+
+def _relayed(scheme: str, rest: str, text: str) -> str:
+    """Return the canonical form of ``scheme://rest``, which somebody has written as `text`."""
+    if len(text) > RELAYED_CHARS_MAX:
+        raise InvalidAddressError(
+            f"target {text[:80]!r}… has {len(text)} characters; at most {RELAYED_CHARS_MAX} are "
+            "allowed"
+        )
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        # The text is left out, because it has a secret in it.
+        raise InvalidAddressError(
+            f"a target {scheme}://… has a user name or a password in it. Targets are stored and "
+            "shown to people: leave them out, and give them to whatever delivers there"
+        )
+    if not _PRINTABLE_ASCII.match(rest) or "\\" in rest:
+        raise InvalidAddressError(
+            f"target {text!r} has white space, a backslash or a character that is not ASCII: "
+            "escape it with %"
+        )
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidAddressError(f"target {text!r} is no URL: {error}") from None
+    if not host:
+        raise InvalidAddressError(f"target {text!r} has no host: write {scheme}://HOST[:PORT]/…")
+    if not _HOST.match(host):
+        raise InvalidAddressError(f"target {text!r}: {host!r} is not a host")
+    return _spelled(parts, rest[len(authority) :])
+
+
+def _spelled(parts: SplitResult, rest: str) -> str:
+    """Return a URL with the host in small letters; what comes after it stays as it is."""
+    return f"{parts.scheme}://{parts.netloc.lower()}{rest}"

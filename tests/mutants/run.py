@@ -31,6 +31,7 @@ from tests.mutants import (
     of_node,
     of_postgres,
     of_promises,
+    of_relay,
     of_routing,
     of_schedules,
     of_sdk,
@@ -53,6 +54,7 @@ from tests.mutants.trials import Copy, Trial
 
 _LISTS: Final = (
     of_promises,
+    of_relay,
     of_stored_tasks,
     of_schedules,
     of_store,

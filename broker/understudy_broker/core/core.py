@@ -78,6 +78,7 @@ from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.poll_scheme import PollScheme
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.receiver import Receiver
+from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.requests import RequestHandlers
@@ -86,6 +87,7 @@ from understudy_broker.core.slot_moves import SlotMoves
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Bye, Refused, Response, SlotCommand
+from understudy_store.addresses import RELAYED_SCHEMES
 from understudy_store.changes import Snapshot
 from understudy_store.commands import Reply
 from understudy_store.machine import Machine
@@ -148,36 +150,31 @@ class BrokerCore:
         watches = Watches()
         own = OwnSlots(config)
         members = Members(machine, dispatcher, sessions)
+        self._relay = relay = RelayScheme(machine, outbox, events, metrics, config)
+        drops = (members.drop, relay.drop)
         self._membership = membership = Membership(
-            machine, dispatcher, sessions, outbox, watches, events, metrics, own, members, config
+            machine, dispatcher, sessions, outbox, watches, events, metrics, own, drops, config
         )
-        self._poll = PollScheme(
+        self._poll = poll = PollScheme(
             machine, dispatcher, sessions, members, membership, outbox, events, metrics, config
         )
         quarantine = Quarantine(machine, events, metrics, config.deaths_max)
-        schemes: dict[str, Scheme] = {DEFAULT_SCHEME: self._poll}
+        schemes: dict[str, Scheme] = dict.fromkeys(RELAYED_SCHEMES, relay)
+        schemes[DEFAULT_SCHEME] = self._poll
         #: None: this broker owns all slots, for good
         self._between: BetweenSlots | None = None
         if config.slots is not None:
             self._between = schemes["slot"] = BetweenSlots(
                 machine, quarantine, events, metrics, config.unblock_retry_ms
             )
-        self._delivery = Delivery(
+        self._delivery = delivery = Delivery(
             machine, sessions, outbox, watches, quarantine, schemes, events, metrics
         )
         self.moves: SlotMoves | None = None
         if self._between is not None:
+            forgets = (watches.forget, poll.forget, relay.forget, self._between.forget)
             self.moves = SlotMoves(
-                own,
-                machine,
-                sessions,
-                watches,
-                outbox,
-                self._poll,
-                self._between,
-                self._delivery,
-                self._note_input,
-                config,
+                own, machine, sessions, outbox, poll, forgets, delivery, self._note_input, config
             )
         self._handlers = RequestHandlers(
             machine,
@@ -198,6 +195,7 @@ class BrokerCore:
             sessions,
             membership,
             self._poll,
+            relay,
             self._queue,
             outbox,
             flow,
@@ -225,6 +223,7 @@ class BrokerCore:
         `ahead_ms` is as in `follow`.
         """
         self.machine.restore(snapshot, now, ahead_ms)
+        self._relay.start(now)
         for address, record in self.machine.owed_unblocks():
             self._delivery.scheme_of(address).unblock(address, record)
         self._membership.start(now)
@@ -390,6 +389,7 @@ class BrokerCore:
     def _tick(self, now: int) -> None:
         self._membership.tick(now)
         self._poll.tick(now)
+        self._relay.tick(now)
 
     def _finish(self, now: int) -> Step:
         """Make the results of a step, with a batch unless one is being committed."""
@@ -412,7 +412,7 @@ class BrokerCore:
 
     def _ticks_at(self) -> int | None:
         """Return when something is due of what steps do that perform nothing."""
-        times = (self._membership.next_due(), self._poll.next_due())
+        times = (self._membership.next_due(), self._poll.next_due(), self._relay.due_at)
         return min((at for at in times if at is not None), default=None)
 
     def _due_at(self, now: int) -> int | None:
@@ -425,7 +425,8 @@ class BrokerCore:
             if at is not None and (due_at is None or at < due_at):
                 due_at = at
         between_due_at = None if self._between is None else self._between.next_due()
-        for at in (self._poll.next_due(), self._coalescer.due_at, between_due_at):
+        own_times = (self._poll.next_due(), self._relay.due_at, self._coalescer.due_at)
+        for at in (*own_times, between_due_at):
             if at is not None and (due_at is None or at < due_at):
                 due_at = at
         return due_at

@@ -1,9 +1,13 @@
 """Delivery: settlements are told, tasks and unblocks go to the addresses that they name. Pure.
 
-The scheme of an address says how it is reached: the table `schemes` has an entry for each. The only
-scheme so far is ``poll://``, for peers that keep a connection to this broker (`PollScheme`). A
-delivery over another transport is another entry. An address whose scheme has no entry can only come
-from the store of a newer broker; it is not delivered to, which is logged once, and stays owed.
+The scheme of an address says how it is reached: the table `schemes` has an entry for each.
+``poll://`` is for peers that keep a connection to this broker (`PollScheme`), ``slot://`` for other
+brokers (`BetweenSlots`), ``http://`` and several others are for carriers (`RelayScheme`). An
+address whose scheme has no entry can only come from the store of a newer broker; it is not
+delivered to, which is logged once, and stays owed.
+
+A scheme is told of settlements, and asked for assignments, only once an address of it has come. So
+schemes that nobody uses cost nothing.
 """
 
 from __future__ import annotations
@@ -97,18 +101,26 @@ class Delivery:
         self._outbox = outbox
         self._watches = watches
         self._quarantine = quarantine
-        self._schemes: dict[str, Scheme] = dict(schemes)
+        self._table = schemes
+        #: those of which addresses have come
+        self._schemes: dict[str, Scheme] = {}
+        #: the same, each once
+        self._used: tuple[Scheme, ...] = ()
         self._events = events
         self._metrics = metrics
+        self._use(DEFAULT_SCHEME)
 
     def scheme_of(self, address: str) -> Scheme:
         """Return the delivery to an address."""
         name, separator, _ = address.partition("://")
         if not separator:
             name = DEFAULT_SCHEME
-        scheme = self._schemes.get(name)
-        if scheme is None:
-            scheme = self._schemes[name] = Undeliverable(name, self._events)
+        return self._schemes.get(name) or self._use(name)
+
+    def _use(self, name: str) -> Scheme:
+        scheme = self._table.get(name) or Undeliverable(name, self._events)
+        self._schemes[name] = scheme
+        self._used = tuple(dict.fromkeys(self._schemes.values()))
         return scheme
 
     def settle(self) -> None:
@@ -132,7 +144,7 @@ class Delivery:
         self._metrics.settled += len(settlements)
         for settlement in settlements:
             promise = _without_large_param(settlement.promise)
-            for scheme in self._schemes.values():
+            for scheme in self._used:
                 scheme.withdraw(promise.id)
             watchers = self._watches.settle(promise.id)
             holder = None if settlement.holder is None else by_pid.get(settlement.holder)
@@ -148,7 +160,7 @@ class Delivery:
         for execute in self._machine.take_executes():
             if not (execute.crash_count and self._quarantine.halt_if_poisoned(execute, now)):
                 self.scheme_of(execute.target).offer(execute, now)
-        for scheme in self._schemes.values():
+        for scheme in self._used:
             scheme.assign(now)
 
 

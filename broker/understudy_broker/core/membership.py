@@ -13,7 +13,7 @@ says nothing about the peers. After such a gap all leases are renewed before any
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from understudy_broker.core.admission import Admission
@@ -21,7 +21,6 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.function_schemas import schemas_of, shared
-from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
@@ -54,6 +53,11 @@ REJOIN_MS: Final = 2_000
 class Membership:
     """Decides who is a member, and releases the tasks of those that no longer are.
 
+    Parameters
+    ----------
+    edge_drops
+        Called with the session of an edge that has ended.
+
     Attributes
     ----------
     stalls
@@ -72,11 +76,11 @@ class Membership:
         events: EventLog,
         metrics: Metrics,
         own: OwnSlots,
-        members: Members,
+        edge_drops: Sequence[Callable[[Session], None]],
         config: BrokerConfig,
     ) -> None:
         self._own = own
-        self._members = members
+        self._edge_drops = edge_drops
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -241,7 +245,8 @@ class Membership:
         self._watches.drop(session)
         self._dispatcher.leave(session.pid)
         if session.kind == "edge":
-            self._members.drop(session)
+            for drop in self._edge_drops:
+                drop(session)
 
     def leave(self, session: Session, now: int) -> None:
         """Remove a peer that said goodbye; the tasks that it still holds go to others at once."""

@@ -23,6 +23,8 @@ _COUNTERS = (
     "commands",
     "stale_writes",
     "dispatched",
+    "forwarded",
+    "forwards_failed",
     "settled",
     "commits",
     "beats",
@@ -56,6 +58,9 @@ class Metrics:
         self.stale_writes = 0
         #: invokes and resumes handed to nodes
         self.dispatched = 0
+        #: deliveries that carriers have made, and those that they could not make
+        self.forwarded = 0
+        self.forwards_failed = 0
         #: promises settled
         self.settled = 0
         #: batches committed that changed something

@@ -14,6 +14,7 @@ from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.poll_scheme import PollScheme
+from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.protocol.frames import (
@@ -30,8 +31,10 @@ from understudy_broker.protocol.messages import (
     Attach,
     Beat,
     Bye,
+    Carry,
     Credit,
     Detach,
+    Forwarded,
     Functions,
     Hello,
     Pulse,
@@ -56,6 +59,7 @@ class Receiver:
         sessions: Sessions,
         membership: Membership,
         poll: PollScheme,
+        relay: RelayScheme,
         queue: RequestQueue,
         outbox: Outbox,
         flow: FlowControl,
@@ -66,6 +70,7 @@ class Receiver:
         self._sessions = sessions
         self._membership = membership
         self._poll = poll
+        self._relay = relay
         self._queue = queue
         self._outbox = outbox
         self._flow = flow
@@ -171,3 +176,7 @@ class Receiver:
             self._poll.attach(session, message)
         elif type(message) is Detach:
             self._poll.detach(session, message)
+        elif type(message) is Carry:
+            self._relay.carry(session, message)
+        elif type(message) is Forwarded:
+            self._relay.forwarded(session, message, now)

@@ -20,16 +20,14 @@ is told after `admit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
-from understudy_broker.core.between_slots import BetweenSlots
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.delivery import Delivery
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.poll_scheme import PollScheme
 from understudy_broker.core.sessions import Sessions
-from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import SlotMap, Slots
 from understudy_store.changes import Snapshot
 from understudy_store.machine import Machine
@@ -38,6 +36,11 @@ from understudy_store.slots import slot_of
 
 class SlotMoves:
     """Lets slots come and leave; see the module.
+
+    Parameters
+    ----------
+    forgets
+        Called with slots that have left, of which nothing is to be kept.
 
     Attributes
     ----------
@@ -50,10 +53,9 @@ class SlotMoves:
         own: OwnSlots,
         machine: Machine,
         sessions: Sessions,
-        watches: Watches,
         outbox: Outbox,
         poll: PollScheme,
-        between: BetweenSlots,
+        forgets: Sequence[Callable[[Collection[int]], None]],
         delivery: Delivery,
         note_input: Callable[[], None],
         config: BrokerConfig,
@@ -61,10 +63,9 @@ class SlotMoves:
         self._own = own
         self._machine = machine
         self._sessions = sessions
-        self._watches = watches
         self._outbox = outbox
         self._poll = poll
-        self._between = between
+        self._forgets = forgets
         self._delivery = delivery
         self._note_input = note_input
         self._config = config
@@ -105,8 +106,7 @@ class SlotMoves:
     def expel(self) -> None:
         """Forget the slots that were given up; nothing of theirs is under way."""
         slots, self.leaving = self.leaving, frozenset()
-        self._watches.forget(slots)
-        self._poll.forget(slots)
-        self._between.forget(slots)
+        for forget in self._forgets:
+            forget(slots)
         for task_id in self._machine.expel(slots):
             self._poll.withdraw(task_id)

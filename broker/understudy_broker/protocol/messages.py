@@ -279,6 +279,36 @@ class Detach(Message, tag="detach", frozen=True):
     name: str
 
 
+class Carry(Message, tag="carry", frozen=True):
+    """Makes an edge a *carrier*: it delivers to addresses of these schemes (see `Forward`).
+
+    A later one replaces it. It ends with the session: an edge sends it again after each welcome.
+
+    Attributes
+    ----------
+    credit
+        Deliveries that it takes at a time; 0: none any more.
+    """
+
+    schemes: tuple[str, ...]
+    credit: int
+
+
+class Forwarded(Message, tag="forwarded", frozen=True):
+    """Says how a `Forward` of this session has ended; it is answered once.
+
+    Attributes
+    ----------
+    error
+        The reason why it was not delivered. None: the receiver has taken it.
+    """
+
+    address: str
+    id: str
+    version: int
+    error: str | None = None
+
+
 class Bye(Message, tag="bye", frozen=True):
     """Goodbye: the peer leaves, and what it still holds goes to others at once.
 
@@ -432,6 +462,26 @@ class Revoked(Message, tag="revoked", frozen=True):
     reason: str
 
 
+class Forward(Message, tag="forward", frozen=True):
+    """Has a carrier deliver to an address, and answer with `Forwarded`.
+
+    At most one is under way for an address and an id.
+
+    Attributes
+    ----------
+    version
+        Of the task that is offered.
+    promise
+        The settled promise, of which a listener is told; the version is 0 then. None: the task of
+        this id is offered.
+    """
+
+    address: str
+    id: str
+    version: int
+    promise: PromiseRecord | None = None
+
+
 class Unblock(Message, tag="unblock", frozen=True):
     """Tells a listener that its promise settled; repeated until it is acknowledged with `Ack`."""
 
@@ -459,7 +509,18 @@ class Refused(Message, tag="refused", frozen=True):
 
 
 ToBroker: TypeAlias = (
-    Hello | Functions | Request | Credit | Beat | Ack | Bye | Pulse | Attach | Detach
+    Hello
+    | Functions
+    | Request
+    | Credit
+    | Beat
+    | Ack
+    | Bye
+    | Pulse
+    | Attach
+    | Detach
+    | Carry
+    | Forwarded
 )
 ToPeer: TypeAlias = (
     Welcome
@@ -471,6 +532,7 @@ ToPeer: TypeAlias = (
     | Settled
     | Revoked
     | Unblock
+    | Forward
     | Refused
     | Beat
     | Bye

@@ -21,7 +21,7 @@ from understudy_broker.address import connect_address
 #: what is given instead of an address where no edge is wanted
 OFF: Final = "off"
 #: modules of the extra [http]
-_NEEDED: Final = ("starlette", "hypercorn", "jsonschema")
+_NEEDED: Final = ("starlette", "hypercorn", "jsonschema", "httpcore")
 #: An address may be in use for long, most often by the edge of another broker, which does as well.
 _POLICY: Final = RestartPolicy(initial_s=0.5, max_s=30.0, max_restarts=sys.maxsize)
 #: how long an edge may take to finish what is under way, until it is killed

@@ -120,6 +120,7 @@ class Connection:
         self._ended = False
         self._on_ended: Callable[[], None] | None = None
         self._loop: LoopThread | None = None
+        self._node: NodeService | None = None
         self._loop_lock = LoopLock()
         self._stop_requested = trio.Event()
         self._log = ConnectionLog()
@@ -246,6 +247,26 @@ class Connection:
         self._submit(request, (create, stored, result), (stored, result))
         return stored, result
 
+    @property
+    def has_room(self) -> bool:
+        """True if fewer functions run here than may run at the same time."""
+        node = self._node
+        return node is None or node.core.running < self.config.concurrency
+
+    def acquire(self, id: str, version: int) -> Future[bool]:
+        """Acquire a task of which somebody has told this process, and perform it.
+
+        The process need not be a node for that: it gets no other tasks.
+
+        Returns
+        -------
+        Future[bool]
+            True once the task is this process's; False if it does not wait any more.
+        """
+        acquired: Future[bool] = Future()
+        self._submit(self._peer.acquire, (id, version, acquired), (acquired,))
+        return acquired
+
     def serve(self) -> None:
         """Become a node: ask for tasks of the group."""
         # Noted before the thread starts, so that the first hello is a node's already.
@@ -349,10 +370,11 @@ class Connection:
         self._requests.send = router.request
         self._submissions.open(router, loop)
         self._peer.open(router, node)
+        self._node = node
         return node
 
     async def _leave(self, node: NodeService) -> None:
-        if self._peer.serving:
+        if self._peer.serving or node.core.holding:
             async with trio.open_nursery() as nursery:
                 if self._log.dedicated:
                     nursery.start_soon(self._explain_delay, node)

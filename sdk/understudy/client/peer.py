@@ -30,7 +30,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_store.commands import PromiseCreate, TaskCreate
+from understudy_store.commands import PromiseCreate, TaskAcquire, TaskCreate
 from understudy_store.records import PromiseRecord, TaskRecord, pid_of
 
 #: bytes of all JSON schemas that a node announces; what is beyond is announced as anything
@@ -151,6 +151,12 @@ class Peer:
             pid, self._lease_ms, create.id, create.timeout_at, create.param, create.tags
         )
         self._requests.perform(command, stored, result, self._perform_task)
+
+    def acquire(self, id: str, version: int, acquired: Future[bool]) -> None:
+        """Acquire a task that waits, and perform it here; see `Connection.acquire`."""
+        pid = pid_of(self._name, self._boot)
+        command = TaskAcquire(id, version, pid, self._lease_ms)
+        self._requests.acquire(command, acquired, self._perform_task)
 
     def _perform_task(self, promise: PromiseRecord, task: TaskRecord) -> None:
         assert self._node is not None

@@ -22,7 +22,7 @@ from understudy_broker.protocol.messages import (
     Response,
 )
 from understudy_broker.protocol.placement import routing_id
-from understudy_store.commands import PromiseCreate, TaskCreate
+from understudy_store.commands import PromiseCreate, TaskAcquire, TaskCreate
 from understudy_store.records import HEADER_FUNCTION, PromiseRecord, TaskRecord
 
 Answer: TypeAlias = Response | Refused
@@ -36,8 +36,10 @@ RENEWED_MAX: Final = 64
 _CREATED: Final = 201
 #: Status of a reply about a promise that exists.
 _FOUND: Final = 200
-#: Status of a reply about a task that another node holds.
+#: Status of a reply about a task that another node holds, or that does not wait.
 _HELD: Final = 409
+#: Status of a reply about a task that does not exist.
+_MISSING: Final = 404
 
 
 class PendingRequests:
@@ -210,6 +212,30 @@ class PendingRequests:
         self._expect(command.id, stored)
         self.send(command, on_reply)
         self.watch(command.id, result)
+
+    def acquire(
+        self,
+        command: TaskAcquire,
+        acquired: Future[bool],
+        perform_task: Callable[[PromiseRecord, TaskRecord], None],
+    ) -> None:
+        """Acquire a task that waits; `perform_task` gets it, unless it waits no longer."""
+
+        def on_reply(answer: Answer) -> None:
+            self.unanswered.pop(acquired, None)
+            reply = answer.reply if isinstance(answer, Response) else None
+            is_gone = reply is not None and reply.status in (_MISSING, _HELD)
+            error = None if is_gone else refusal(answer)
+            if error is not None:
+                self.fail((acquired,), error)
+                return
+            if reply is not None and reply.task is not None and reply.promise is not None:
+                perform_task(reply.promise, reply.task)
+            if not acquired.done():
+                acquired.set_result(not is_gone)
+
+        self._expect(command.id, acquired)
+        self.send(command, on_reply)
 
     def _take_answer(
         self,

@@ -59,6 +59,9 @@ class ConnectionPort(Protocol):
         self, creates: Sequence[PromiseCreate]
     ) -> list[tuple[Future[None], Future[PromiseRecord]]]: ...
     def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]: ...
+    @property
+    def has_room(self) -> bool: ...
+    def acquire(self, id: str, version: int) -> Future[bool]: ...
     def serve(self) -> None: ...
     def serve_dedicated(
         self, on_ended: Callable[[], None], on_ready: Callable[[], None]
@@ -186,11 +189,15 @@ class ClientSession:
 
     def become_node(self) -> None:
         """Note that this process is a node; call the hooks unless this process has done so."""
+        self.prepare()
+        self.serving = True
+
+    def prepare(self) -> None:
+        """Call the hooks of a node's start, unless this process has done so."""
         if self._prepared != os.getpid():
             for hook in self.node_start_hooks:
                 hook()
             self._prepared = os.getpid()
-        self.serving = True
 
     def connected(self) -> ConnectionPort:
         """Return the connection once the broker has answered; on an event loop, at once.

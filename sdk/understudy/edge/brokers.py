@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -62,6 +62,12 @@ class BusyError(UnderstudyError):
     """Too many requests wait for the brokers, so no more are taken."""
 
 
+#: takes a message of a broker
+OnMessage: TypeAlias = Callable[[Link, ToPeer], None]
+#: takes a new session
+OnWelcome: TypeAlias = Callable[[Link, Welcome], None]
+
+
 class Brokers:
     """All brokers of a deployment, as a request's handler sees them; see `open_brokers`.
 
@@ -71,16 +77,13 @@ class Brokers:
         The brokers' clock: deadlines are counted by it.
     watches
         The promises that are waited for.
-    on_message
-        Takes each message that is neither an answer nor about a promise that is watched.
-    on_welcome
-        Called with each new session of a link.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self.clock = PeerClock()
-        self.on_message: Callable[[Link, ToPeer], None] = _ignore_message
-        self.on_welcome: Callable[[Link, Welcome], None] = _ignore_welcome
+        #: those of the sessions that there are
+        self._welcomes: dict[Link, Welcome] = {}
+        self._followers: list[tuple[OnMessage, OnWelcome]] = []
         self._patience_s = patience_s
         self._name = f"edge-{secrets.token_hex(4)}"
         self._boot = secrets.token_hex(4)
@@ -255,6 +258,15 @@ class Brokers:
                     await watch.done.wait()
         return reply, watch.record
 
+    def follow(self, on_message: OnMessage, on_welcome: OnWelcome) -> None:
+        """Tell a part of the edge each new session, and each message that is about no watch.
+
+        Of brokers that have been met already, it learns at once.
+        """
+        self._followers.append((on_message, on_welcome))
+        for link, welcome in self._welcomes.items():
+            on_welcome(link, welcome)
+
     # For the router ------------------------------------------------------------------------------
 
     def open(self, router: Router) -> None:
@@ -282,7 +294,8 @@ class Brokers:
             if isinstance(message, Settled):
                 self.watches.resolve(message.promises)
             else:
-                self.on_message(link, message)
+                for on_message, _ in self._followers:
+                    on_message(link, message)
 
     def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Watch again what is watched at that broker, which has forgotten it."""
@@ -295,16 +308,21 @@ class Brokers:
         router = self._router
         assert router is not None
         self.watches.renew(partial(router.owns, link))
-        self.on_welcome(link, welcome)
+        self._welcomes[link] = welcome
+        for _, on_welcome in self._followers:
+            on_welcome(link, welcome)
 
     def on_disconnected(self, link: Link, why: str) -> None:
-        """Do nothing: requests wait for the next connection."""
+        """Forget the session; requests wait for the next one."""
+        del why
+        self._welcomes.pop(link, None)
 
     def on_link(self, link: Link) -> None:
         """Do nothing: what is to be known of a broker is in its welcome."""
 
     def on_gone(self, link: Link) -> None:
-        """Do nothing: the router sends its requests to others."""
+        """Forget the session; the router sends its requests to others."""
+        self._welcomes.pop(link, None)
 
     def on_map(self, link: Link, slots: SlotMap) -> None:
         """Do nothing: the router follows the map."""
@@ -343,11 +361,3 @@ async def open_brokers(url: str, patience_s: float = PATIENCE_S) -> AsyncIterato
     async with open_router(url, brokers, backlog_max=BACKLOG_MAX) as router:
         brokers.open(router)
         yield brokers
-
-
-def _ignore_message(_link: Link, _message: ToPeer) -> None:
-    """Ignore a message."""
-
-
-def _ignore_welcome(_link: Link, _welcome: Welcome) -> None:
-    """Ignore a welcome."""

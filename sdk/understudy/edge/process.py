@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import trio
@@ -137,7 +138,10 @@ async def _main(
             polls = [place(*each.getsockname()[:2]) for each in legacy_socks]
             nursery.start_soon(_tell_ready, edge, host, port, polls)
             tune_collection()
-            async with trio.open_nursery() as servers:
+            async with (
+                _pushing(edge, f"http://{place(host, port)}"),
+                trio.open_nursery() as servers,
+            ):
                 until = _until(stopped, edge)
                 servers.start_soon(serve, make_app(edge), sock, settings.limits, until)
                 if grpc is not None:
@@ -172,6 +176,20 @@ def _warn_if_open(host: str, port: int) -> None:
             "reach it can call, read and cancel everything",
             place(host, port),
         )
+
+
+@asynccontextmanager
+async def _pushing(edge: Edge, own_url: str) -> AsyncIterator[None]:
+    """Push while the block runs, if the edge is to."""
+    push = edge.settings.push
+    if push is None:
+        yield
+        return
+    # It needs a client of HTTP, which edges that push nothing do without.
+    from understudy.edge.push.carrier import open_carrier
+
+    async with open_carrier(edge.brokers, push, push.server_url or own_url):
+        yield
 
 
 async def _debug(settings: EdgeSettings, sock: socket.socket, stopped: trio.Event) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from understudy.edge.hooks import Hook
+from understudy.edge.push.settings import PushSettings
 from understudy.edge.server import Limits
 
 #: What a broker takes as one payload, and room for base64 and the rest of the JSON around it.
@@ -36,6 +37,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         has two to each broker.
     patience_s
         How long a request waits for a broker.
+    push
+        How pushes are made; None: none are.
     strict
         Whether the Resonate protocol refuses what the newest of its servers refuses.
     debug
@@ -61,6 +64,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     streams_max: int = 11_000
     tunnels_max: int = 1_000
     patience_s: float = 10.0
+    push: PushSettings | None = None
     strict: bool = False
     debug: bool = False
     grpc: tuple[str, int] | None = None

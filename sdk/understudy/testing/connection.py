@@ -108,6 +108,15 @@ class StageConnection:
     #: A task cannot be acquired with the call, because the runtime's node is another peer here.
     perform = invoke
 
+    @property
+    def has_room(self) -> bool:
+        """True, because on a stage the runtime itself performs nothing."""
+        return True
+
+    def acquire(self, id: str, version: int) -> Future[bool]:
+        """Refuse it: nothing is pushed on a stage, where nodes perform all tasks."""
+        raise NotImplementedError(f"task {id!r}, version {version}: nothing is pushed on a stage")
+
     def _on_register(self) -> None:
         """Have the runtime's node announce a function that was registered after it had started."""
         if not self._driver.closed:

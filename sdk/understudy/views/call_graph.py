@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from understudy_actors.interpreter.child_ids import child_id
-from understudy_store.addresses import InvalidAddressError, parse_target
+from understudy_store.addresses import InvalidAddressError, group_of
 from understudy_store.records import (
     DETACHED,
     HEADER_ATTEMPT,
@@ -88,7 +88,7 @@ class Node:
         if target is None:
             return None
         try:
-            return parse_target(target).group
+            return group_of(target)
         except InvalidAddressError:
             return target
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from heapq import nsmallest
 from threading import Lock
 
-from understudy_store.addresses import parse_target
+from understudy_store.addresses import group_of
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
     PromiseSearch,
@@ -182,7 +182,7 @@ class MemoryEngine:
             assert task is not None
             if command.state in (None, task.state) and command.group in (
                 None,
-                parse_target(task.target).group,
+                group_of(task.target),
             ):
                 yield task
 

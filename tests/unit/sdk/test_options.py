@@ -57,7 +57,7 @@ def test_public_spellings(given: dict[str, Any], expected: dict[str, Any]) -> No
         {"tags": ["a"]}, {"tags": {"a": 1}}, {"tags": {1: "a"}}, {"tags": {"understudy:x": "a"}},
         {"retry": Never}, {"retry": 3},
         {"priority": 101}, {"priority": -101}, {"priority": 1.5}, {"priority": True},
-        {"target": ""}, {"target": "http://x"}, {"target": 3}, {"target": "poll://uni@g"},
+        {"target": ""}, {"target": "ftp://x"}, {"target": 3}, {"target": "poll://uni@g"},
         {"send_to": "poll://all@g"},
     ],
     ids=lambda given: repr(given)[:40],

@@ -32,6 +32,35 @@ Grpc = Annotated[
 ]
 
 
+Push = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST[:PORT],...",
+        help="Push tasks and settlements to targets at these hosts, http:// and https://. "
+        "*.HOST means all names below HOST; private:HOST a host of your own network.",
+    ),
+]
+
+
+PushKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file with the key that pushes are signed with. [default: UNDERSTUDY_PUSH_KEY]",
+    ),
+]
+
+
+PushUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The address of the edge that receivers of a push are told. [default: where it "
+        "listens]",
+    ),
+]
+
+
 Strict = Annotated[
     bool,
     typer.Option(
@@ -85,6 +114,9 @@ def edge(
     listen: Listen = DEFAULT_LISTEN,
     url: Url = None,
     grpc: Grpc = None,
+    push: Push = "",
+    push_key_file: PushKeyFile = None,
+    push_url: PushUrl = None,
     hooks: Hooks = None,
     strict: Strict = False,
     debug: Debug = False,
@@ -104,6 +136,7 @@ def edge(
       understudy edge
       understudy edge --grpc 127.0.0.1:8003
       understudy edge --listen 0.0.0.0:8001 --url tcp://10.0.0.5:5577,tcp://10.0.0.6:5577
+      understudy edge --push '*.run.app' --push-key-file push.key --push-url https://edge.example
 
     \b
     Exit codes:
@@ -124,10 +157,12 @@ def edge(
         _check_grpc_installed()
     from understudy.edge.hooks import parse_hooks
     from understudy.edge.process import run_edge
+    from understudy.edge.push.settings import push_settings
     from understudy.edge.settings import EdgeSettings
 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    pushes = push_settings(push, push_key_file, push_url)
     taken = () if hooks is None else parse_hooks(_read_hooks(hooks), os.environ)
     settings = EdgeSettings(
         broker_address(url),
@@ -135,6 +170,7 @@ def edge(
         port,
         grpc=grpc_place,
         hooks=taken,
+        push=pushes,
         strict=strict,
         debug=debug,
         legacy_poll=parse_listen(legacy_poll) if legacy and not debug else None,

@@ -17,7 +17,7 @@ from understudy.edge.resonate.envelope import Answer, Envelope, Refusal, echo, p
 from understudy.edge.resonate.operations import Terms, plan_of
 from understudy.edge.resonate.own_store import OwnStore
 from understudy.edge.resonate.streams import Streams
-from understudy_store.addresses import parse_target
+from understudy_store.addresses import parse_target, scheme_of
 
 #: how often what is due is done, and messages are sent, while no ``debug.start`` holds
 _PERIOD_S: Final = 0.05
@@ -115,10 +115,12 @@ class DebugPerformer:
     def _deliver(self) -> None:
         executes, unblocks = self._store.take_messages()
         for execute in executes:
-            target = parse_target(execute.target)
-            self.streams.offer(target, execute.id, execute.version)
+            if scheme_of(execute.target) == "poll":
+                target = parse_target(execute.target)
+                self.streams.offer(target, execute.id, execute.version)
         for address, promise in unblocks:
-            self.streams.unblock(address, promise, _do_nothing)
+            if scheme_of(address) == "poll":
+                self.streams.unblock(address, promise, _do_nothing)
 
 
 def _do_nothing(*_: object) -> None:

@@ -24,8 +24,7 @@ def connect_streams(brokers: Brokers) -> Streams:
         lambda group, name: brokers.tell(Attach(group, name)),
         lambda group, name: brokers.tell(Detach(group, name)),
     )
-    brokers.on_welcome = partial(_attach_all, streams)
-    brokers.on_message = partial(_take, streams)
+    brokers.follow(partial(_take, streams), partial(_attach_all, streams))
     return streams
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from understudy_store.addresses import parse_target
+from understudy_store.addresses import group_of
 from understudy_store.pending_row import (
     NO_TASK,
     TASK_COLUMNS,
@@ -98,7 +98,7 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         else:
             if task.target is not target:
                 target = task.target
-                group = parse_target(target).group
+                group = group_of(target)
             values = task_to_values(task)
         made.append(
             (

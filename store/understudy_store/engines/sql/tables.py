@@ -70,7 +70,7 @@ class Promise(StoreModel, table=True):
     slot: int
     #: canonical address; set exactly when there is a task, as are `task_state` and `version`
     target: str | None = Field(sa_type=Text)
-    #: the group within `target`
+    #: the group within `target`, or the whole of it (`addresses.group_of`)
     group_name: str | None = Field(sa_type=Text)
     #: pending, acquired, suspended, halted or fulfilled
     task_state: str | None = Field(sa_type=Text)

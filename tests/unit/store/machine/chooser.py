@@ -166,7 +166,9 @@ class Chooser(ABC):
         if chance < 0.4:
             return PromiseCancel(one)
         if chance < 0.7:
-            return PromiseRegisterListener(one, self.random.choice(["poll://uni@c/1", "c"]))
+            return PromiseRegisterListener(
+                one, self.random.choice(["poll://uni@c/1", "c", "https://c.example/"])
+            )
         return PromiseRegisterCallback(one, other)
 
     def operate(self) -> StoreCommand:

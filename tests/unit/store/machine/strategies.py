@@ -43,7 +43,8 @@ moments = st.integers(min_value=0, max_value=40)
 headers = st.dictionaries(texts, texts, max_size=3)
 values = st.just(EMPTY) | st.builds(Value, headers, st.none() | st.binary(max_size=40))
 groups = st.sampled_from(["g", "h", "g.1"])
-addresses = st.builds(poll, groups, st.none() | st.sampled_from(["n1", "n2"]))
+urls = st.sampled_from(["https://pay.example/hook", "nats://10.0.0.5/orders"])
+addresses = st.builds(poll, groups, st.none() | st.sampled_from(["n1", "n2"])) | urls
 
 promise_states: st.SearchStrategy[PromiseState] = st.sampled_from(
     ["pending", "pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout"]
@@ -183,7 +184,7 @@ commands: st.SearchStrategy[ReadCommand] = st.one_of(
     st.builds(
         TaskSearch,
         state=st.none() | task_states,
-        group=st.none() | groups,
+        group=st.none() | groups | urls,
         limit=_limits,
         cursor=st.none() | ids,
     ),

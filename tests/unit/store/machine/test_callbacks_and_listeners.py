@@ -136,7 +136,7 @@ def test_register_listener_refuses(world: World) -> None:
     world.promise("x", external="true")
     world.promise("plain")
     world.promise("timer", scope="local", timer="true")
-    assert world.do(PromiseRegisterListener("x", "http://x")).status == 400
+    assert world.do(PromiseRegisterListener("x", "ftp://x")).status == 400
     assert world.do(PromiseRegisterListener("none", "c")).status == 404
     assert world.do(PromiseRegisterListener("plain", "c")).status == 422
     assert world.do(PromiseRegisterListener("timer", "c")).status == 422

@@ -45,7 +45,7 @@ REFUSED: list[tuple[str, dict[str, Any], int]] = [
     ("promise.create", {"id": "x", "timeoutAt": LATER, "tags": {"understudy:timer": "true"}}, 400),
     *(
         ("promise.create", {"id": "x", "timeoutAt": LATER, "tags": {"resonate:target": t}}, 400)
-        for t in ("", "poll://uni@g", "https://example.org/", "gcps://p/t", "bash://x", "a b")
+        for t in ("", "poll://uni@g", "https://me:pw@x.org/", "gcps://p/t", "bash://x", "a b")
     ),
     ("promise.settle", {"id": "absent", "state": "resolved"}, 404),
     ("promise.settle", {"id": "free", "state": "pending"}, 400),
@@ -55,7 +55,7 @@ REFUSED: list[tuple[str, dict[str, Any], int]] = [
     ("promise.register_callback", {"awaited": "absent", "awaiter": "held"}, 404),
     ("promise.register_callback", {"awaited": "free", "awaiter": "absent"}, 422),
     ("promise.register_callback", {"awaited": "free", "awaiter": "other"}, 422),
-    ("promise.register_listener", {"awaited": "free", "address": "https://x/"}, 400),
+    ("promise.register_listener", {"awaited": "free", "address": "https:///x"}, 400),
     ("promise.register_listener", {"awaited": "free", "address": ""}, 400),
     ("promise.register_listener", {"awaited": "absent", "address": "poll://any@g"}, 404),
     ("promise.search", {"limit": 0}, 400),
@@ -252,7 +252,7 @@ def test_the_order_of_refusals() -> None:
     assert "version" in message("unknown", {}, "1")
     assert "Unknown operation" in message("unknown", {})
     # data before the address, the address before the state
-    bad_target = {"resonate:target": "https://x"}
+    bad_target = {"resonate:target": "https://"}
     assert "timeoutAt" in message("promise.create", {"id": "a", "tags": bad_target})
     inner = {"id": "b", "timeoutAt": LATER, "tags": bad_target}
     action = {"kind": "promise.create", "data": inner}

@@ -1,0 +1,507 @@
+"""Delivery to addresses of other schemes, by carriers: peers that have what these need. Pure.
+
+How it works
+------------
+The broker opens no connection to ``https://pay.example/hook`` and the like. A peer of the kind
+"edge" that can deliver there says so (`Carry`): it names schemes, and its credit, the number of
+deliveries that it takes at a time. A delivery goes to a carrier as `Forward` and stays *in flight*
+until the carrier answers (`Forwarded`) or is gone. There are two kinds.
+
+- The *offer* of a task. It is made once. If it fails, or nobody acquires the task after it, the
+  store offers the task again at its `retry_at`, as it does everywhere. If the carrier goes before
+  it has answered, the offer goes to another one at once.
+- An *unblock*. The store owes it until a carrier has delivered it; a failed one is tried again
+  after `unblock_retry_ms`, then after twice as long each time, up to `RETRY_MS_MAX`.
+
+Deliveries wait by *place*, which is the address without its path: ``https://pay.example``. Places
+have turns, and in each place the oldest goes first. A place may have in flight at most half of what
+other places leave of a carrier's credit, and always one; so a place that hangs leaves room for the
+others, and so does the next one that hangs.
+
+What is not perfect
+-------------------
+- A carrier that is alive and never answers keeps its deliveries. Carriers have time limits.
+- An unblock is delivered again if its carrier goes between the delivery and the answer.
+- Deliveries over queues share the place of their server, although they do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, OrderedDict
+from collections.abc import Collection
+from typing import Final, TypeAlias
+
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.events import EventLog
+from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.sessions import Session
+from understudy_broker.protocol.messages import Carry, Forward, Forwarded, Refused
+from understudy_store.addresses import RELAYED_SCHEMES, scheme_of
+from understudy_store.machine import Execute, Machine
+from understudy_store.records import PromiseRecord
+from understudy_store.slots import slot_of
+
+#: deliveries that one carrier may take at a time
+CREDIT_MAX: Final = 4_096
+#: the longest pause before an unblock is tried again
+RETRY_MS_MAX: Final = 600_000
+#: how long deliveries wait for the first carrier before the log says so
+UNCARRIED_MS: Final = 10_000
+#: places whose failures are remembered, so that each is logged once
+FAILING_MAX: Final = 1_024
+#: characters of an error that are logged
+_ERROR_CHARS_MAX: Final = 500
+
+#: address and id
+Key: TypeAlias = tuple[str, str]
+
+
+def place_of(address: str) -> str:
+    """Return an address without its path.
+
+    Examples
+    --------
+    >>> place_of("https://pay.example/hook?a"), place_of("nats://10.0.0.5")
+    ('https://pay.example', 'nats://10.0.0.5')
+    """
+    scheme, _, rest = address.partition("://")
+    for end in "/?#":
+        rest = rest.partition(end)[0]
+    return f"{scheme}://{rest}"
+
+
+class _Delivery:
+    """An offer (without a promise) or an unblock, until it is made or no longer wanted."""
+
+    __slots__ = ("address", "attempts", "id", "next_version", "place", "promise", "version")
+
+    def __init__(self, address: str, id_: str, version: int, promise: PromiseRecord | None) -> None:
+        self.address = address
+        self.place = place_of(address)
+        self.id = id_
+        self.version = version
+        self.promise = promise
+        #: attempts that have failed
+        self.attempts = 0
+        #: while an offer is in flight: the version that is to be offered after it; None: none is
+        self.next_version: int | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.address, self.id
+
+
+class Waiting:
+    """Deliveries that wait for a carrier: by place, the places in turn.
+
+    Attributes
+    ----------
+    places
+        Places that have deliveries, in the order of their turns; those of schemes that nobody
+        carries are in `aside`, by scheme. To be read only.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[str, OrderedDict[Key, _Delivery]] = {}
+        self.places: OrderedDict[str, None] = OrderedDict()
+        self.aside: dict[str, OrderedDict[str, None]] = {}
+        self._carried: frozenset[str] = frozenset()
+        self._held: list[str] = []
+        self.count = 0
+
+    def put(self, delivery: _Delivery, *, first: bool = False) -> None:
+        """Add a delivery, as the last of its place or as the first; one that waits is replaced."""
+        queue = self._queues.get(delivery.place)
+        if queue is None:
+            queue = self._queues[delivery.place] = OrderedDict()
+            self._round_of(delivery.place)[delivery.place] = None
+        self.count += delivery.key not in queue
+        queue[delivery.key] = delivery
+        if first:
+            queue.move_to_end(delivery.key, last=False)
+
+    def get(self, key: Key) -> _Delivery | None:
+        """Return the delivery that waits under a key."""
+        queue = self._queues.get(place_of(key[0]))
+        return None if queue is None else queue.get(key)
+
+    def take(self, place: str) -> _Delivery:
+        """Take the oldest delivery of a place, whose turn comes last then."""
+        queue = self._queues[place]
+        _, delivery = queue.popitem(last=False)
+        self.count -= 1
+        if queue:
+            self._round_of(place).move_to_end(place)
+        else:
+            self._forget(place)
+        return delivery
+
+    def hold(self, place: str) -> None:
+        """Give a place no turns until `let_go`."""
+        del self.places[place]
+        self._held.append(place)
+
+    def let_go(self) -> None:
+        """Give turns to the places that were held, after the others."""
+        for place in self._held:
+            self.places[place] = None
+        self._held.clear()
+
+    def remove(self, key: Key) -> None:
+        """Take a delivery out, if it waits."""
+        place = place_of(key[0])
+        queue = self._queues.get(place)
+        if queue is None or queue.pop(key, None) is None:
+            return
+        self.count -= 1
+        if not queue:
+            self._forget(place)
+
+    def carry(self, schemes: frozenset[str]) -> None:
+        """Let the places of these schemes have turns, and no others."""
+        self._carried = schemes
+        places = [*self.places, *(each for aside in self.aside.values() for each in aside)]
+        self.places, self.aside = OrderedDict(), {}
+        for place in places:
+            self._round_of(place)[place] = None
+
+    def all_keys(self) -> list[Key]:
+        """Return the keys of all that wait."""
+        return [key for queue in self._queues.values() for key in queue]
+
+    def _round_of(self, place: str) -> OrderedDict[str, None]:
+        scheme = scheme_of(place)
+        if scheme in self._carried:
+            return self.places
+        aside = self.aside.get(scheme)
+        if aside is None:
+            aside = self.aside[scheme] = OrderedDict()
+        return aside
+
+    def _forget(self, place: str) -> None:
+        del self._queues[place]
+        places = self._round_of(place)
+        del places[place]
+        if not places:
+            self.aside.pop(scheme_of(place), None)
+
+
+class Carrier:
+    """A session that delivers, and what it has in flight."""
+
+    __slots__ = ("_by_place", "credit", "in_flight", "schemes", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.schemes: frozenset[str] = frozenset()
+        self.credit = 0
+        self.in_flight: dict[Key, _Delivery] = {}
+        self._by_place: Counter[str] = Counter()
+
+    @property
+    def room(self) -> int:
+        """Deliveries that it may still be given."""
+        return max(0, self.credit - len(self.in_flight))
+
+    def may_take(self, place: str) -> bool:
+        """Return whether it has room for one more delivery to a place."""
+        if not self.room or scheme_of(place) not in self.schemes:
+            return False
+        own = self._by_place.get(place, 0)
+        left = self.credit - (len(self.in_flight) - own)
+        return own < max(1, left // 2)
+
+    def begin(self, delivery: _Delivery) -> None:
+        """Put a delivery in flight."""
+        self.in_flight[delivery.key] = delivery
+        self._by_place[delivery.place] += 1
+
+    def end(self, key: Key, version: int) -> _Delivery | None:
+        """Return the delivery that is no longer in flight; None if it was not."""
+        delivery = self.in_flight.get(key)
+        if delivery is None or delivery.version != version:
+            return None
+        del self.in_flight[key]
+        self._by_place[delivery.place] -= 1
+        if not self._by_place[delivery.place]:
+            del self._by_place[delivery.place]
+        return delivery
+
+
+class RelayScheme:
+    """The entry for `RELAYED_SCHEMES` in the table of `Delivery`.
+
+    Attributes
+    ----------
+    due_at
+        When `tick` has something to do, epoch milliseconds; None: never.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        outbox: Outbox,
+        events: EventLog,
+        metrics: Metrics,
+        config: BrokerConfig,
+    ) -> None:
+        self._machine = machine
+        self._outbox = outbox
+        self._events = events
+        self._metrics = metrics
+        self._retry_ms = config.unblock_retry_ms
+        self._now = 0
+        self._waiting = Waiting()
+        self._carriers: OrderedDict[bytes, Carrier] = OrderedDict()
+        self._flying: dict[Key, Carrier] = {}
+        #: addresses of the offers that wait, by the ids of their tasks
+        self._targets: dict[str, str] = {}
+        self._owed: dict[Key, _Delivery] = {}
+        #: unblocks to be tried again: when, and which; some are owed no longer
+        self._retries: list[tuple[int, Key]] = []
+        #: places that could not be reached, each of which is logged once
+        self._failing: OrderedDict[str, None] = OrderedDict()
+        #: schemes that something waits for and nobody carries, and when the log says so; None: it
+        #: has said so
+        self._uncarried: dict[str, int | None] = {}
+        self._may_assign = False
+        self.due_at: int | None = None
+        metrics.add_source(
+            lambda: {
+                "forwards_waiting": self._waiting.count,
+                "forwards_in_flight": len(self._flying),
+            }
+        )
+
+    def start(self, now: int) -> None:
+        """Take the time of the start."""
+        self._now = now
+
+    # Tasks ---------------------------------------------------------------------------------------
+
+    def offer(self, execute: Execute, now: int) -> None:
+        """Queue the offer of a pending task; one that waits keeps its place."""
+        self._now = now
+        key = (execute.target, execute.id)
+        carrier = self._flying.get(key)
+        if carrier is not None:
+            flies = carrier.in_flight[key]
+            flies.next_version = None if flies.version == execute.version else execute.version
+            return
+        waits = self._waiting.get(key)
+        if waits is not None:
+            waits.version = execute.version
+        else:
+            self._put(_Delivery(execute.target, execute.id, execute.version, None))
+
+    def withdraw(self, task_id: str) -> None:
+        """Take the offer of a task that has settled out of its queue."""
+        target = self._targets.pop(task_id, None)
+        if target is not None:
+            self._waiting.remove((target, task_id))
+
+    # Unblocks ------------------------------------------------------------------------------------
+
+    def unblock(self, address: str, promise: PromiseRecord) -> None:
+        """Owe an unblock, and queue it."""
+        delivery = _Delivery(address, promise.id, 0, promise)
+        self._owed[delivery.key] = delivery
+        if delivery.key not in self._flying:
+            self._put(delivery)
+
+    def forget(self, slots: Collection[int]) -> None:
+        """Deliver nothing about promises of these slots; another broker does from now on."""
+        for key in [key for key in self._owed if slot_of(key[1]) in slots]:
+            del self._owed[key]
+        for key in [key for key in self._waiting.all_keys() if slot_of(key[1]) in slots]:
+            self._waiting.remove(key)
+            self._targets.pop(key[1], None)
+
+    # Carriers ------------------------------------------------------------------------------------
+
+    def carry(self, session: Session, message: Carry) -> None:
+        """Let a peer carry, or carry other schemes, or more or fewer deliveries at a time."""
+        wrong = _flaw(session, message)
+        if wrong is not None:
+            self._outbox.refuse(session.peer, Refused(400, wrong))
+            return
+        carrier = self._carriers.get(session.peer)
+        if carrier is None:
+            carrier = self._carriers[session.peer] = Carrier(session)
+        carrier.schemes = frozenset(message.schemes) if message.credit else frozenset()
+        carrier.credit = message.credit
+        self._update_carried()
+
+    def drop(self, session: Session) -> None:
+        """Take back what a peer had in flight, because it is gone."""
+        carrier = self._carriers.pop(session.peer, None)
+        if carrier is None:
+            return
+        for key, delivery in reversed(carrier.in_flight.items()):
+            del self._flying[key]
+            if delivery.next_version is not None:
+                delivery.version = delivery.next_version
+            self._put_again(delivery)
+        self._update_carried()
+
+    def forwarded(self, session: Session, message: Forwarded, now: int) -> None:
+        """Act on how a delivery ended."""
+        self._now = now
+        carrier = self._carriers.get(session.peer)
+        key = (message.address, message.id)
+        delivery = None if carrier is None else carrier.end(key, message.version)
+        if delivery is None:
+            return  # It was taken back.
+        del self._flying[key]
+        self._may_assign = True
+        self._log_end(delivery, message.error)
+        if delivery.promise is None:
+            if delivery.next_version is not None or key in self._owed:
+                next_version = delivery.next_version or 0
+                self._put_again(_Delivery(delivery.address, delivery.id, next_version, None))
+            return
+        owed = self._owed.get(key)
+        if owed is None:
+            return
+        if message.error is None:
+            del self._owed[key]
+            self._machine.acknowledge(message.id, message.address)
+            return
+        owed.attempts += 1
+        pause_ms = min(self._retry_ms << min(owed.attempts - 1, 32), RETRY_MS_MAX)
+        heapq.heappush(self._retries, (now + pause_ms, key))
+        self._set_due()
+
+    def _log_end(self, delivery: _Delivery, error: str | None) -> None:
+        """Count the end of a delivery, and log the first failure at a place, and its end."""
+        place = delivery.place
+        if error is None:
+            self._metrics.forwarded += 1
+            if place in self._failing:
+                del self._failing[place]
+                self._events.add("info", "deliveries arrive again", place=place)
+            return
+        self._metrics.forwards_failed += 1
+        if place not in self._failing:
+            self._failing[place] = None
+            if len(self._failing) > FAILING_MAX:
+                self._failing.popitem(last=False)
+            text = "a delivery has failed; it is tried again, and others to this place too"
+            address = delivery.address
+            self._events.add(
+                "warning", text, place=place, address=address, id=delivery.id,
+                error=error[:_ERROR_CHARS_MAX],
+            )  # fmt: skip
+
+    # Queues --------------------------------------------------------------------------------------
+
+    def _put(self, delivery: _Delivery, *, first: bool = False) -> None:
+        self._waiting.put(delivery, first=first)
+        if delivery.promise is None:
+            self._targets[delivery.id] = delivery.address
+        else:
+            self._targets.pop(delivery.id, None)  # An offer under this key is replaced.
+        self._may_assign = True
+        scheme = scheme_of(delivery.address)
+        if scheme in self._waiting.aside and scheme not in self._uncarried:
+            self._uncarried[scheme] = self._now + UNCARRIED_MS
+            self._set_due()
+
+    def _put_again(self, delivery: _Delivery) -> None:
+        """Queue what has ended its flight: as the first, or instead the unblock that is owed."""
+        owed = self._owed.get(delivery.key)
+        if owed is not None:
+            self._put(owed, first=True)
+        elif delivery.promise is None:
+            self._put(delivery, first=True)
+
+    def _is_wanted(self, delivery: _Delivery) -> bool:
+        if delivery.promise is not None:
+            return delivery.key in self._owed
+        execute = self._machine.view.offer(delivery.id)
+        return execute is not None and execute.version == delivery.version
+
+    def assign(self, now: int) -> None:
+        """Give carriers what they have room for."""
+        self._now = now
+        if not self._may_assign:
+            return
+        self._may_assign = False
+        room = sum(carrier.room for carrier in self._carriers.values())
+        waiting = self._waiting
+        while room and waiting.places:
+            place = next(iter(waiting.places))
+            carrier = self._carrier_for(place)
+            if carrier is None:
+                waiting.hold(place)
+                continue
+            delivery = waiting.take(place)
+            if delivery.promise is None:
+                del self._targets[delivery.id]
+            if self._is_wanted(delivery):
+                room -= 1
+                self._send(carrier, delivery)
+        waiting.let_go()
+
+    def _carrier_for(self, place: str) -> Carrier | None:
+        """Return a carrier that may take a delivery to a place; they have turns."""
+        for peer, carrier in self._carriers.items():
+            if carrier.may_take(place):
+                self._carriers.move_to_end(peer)
+                return carrier
+        return None
+
+    def _send(self, carrier: Carrier, delivery: _Delivery) -> None:
+        carrier.begin(delivery)
+        self._flying[delivery.key] = carrier
+        message = Forward(delivery.address, delivery.id, delivery.version, delivery.promise)
+        self._outbox.add(carrier.session.peer, message)
+
+    # Time ----------------------------------------------------------------------------------------
+
+    def tick(self, now: int) -> None:
+        """Queue the unblocks that are to be tried again, and say what nobody carries."""
+        self._now = now
+        if self.due_at is None or now < self.due_at:
+            return
+        while self._retries and self._retries[0][0] <= now:
+            _, key = heapq.heappop(self._retries)
+            owed = self._owed.get(key)
+            if owed is not None and key not in self._flying and self._waiting.get(key) is None:
+                self._put(owed)
+        for scheme, at in self._uncarried.items():
+            if at is not None and at <= now:
+                self._uncarried[scheme] = None
+                text = "no edge delivers to addresses of this scheme: they wait for one"
+                self._events.add("warning", text, scheme=scheme)
+        self._set_due()
+
+    def _update_carried(self) -> None:
+        carried = [carrier.schemes for carrier in self._carriers.values()]
+        self._waiting.carry(frozenset().union(*carried))
+        self._uncarried = {
+            scheme: self._uncarried.get(scheme, self._now + UNCARRIED_MS)
+            for scheme in self._waiting.aside
+        }
+        self._may_assign = True
+        self._set_due()
+
+    def _set_due(self) -> None:
+        times = [at for at in self._uncarried.values() if at is not None]
+        if self._retries:
+            times.append(self._retries[0][0])
+        self.due_at = min(times, default=None)
+
+
+def _flaw(session: Session, message: Carry) -> str | None:
+    """Return what is wrong with a peer's wish to carry; None if nothing is."""
+    if session.kind != "edge":
+        return "only an edge carries deliveries"
+    unknown = [scheme for scheme in message.schemes if scheme not in RELAYED_SCHEMES]
+    if unknown:
+        return f"unknown scheme {unknown[0][:40]!r}: use {', '.join(RELAYED_SCHEMES)}"
+    if not 0 <= message.credit <= CREDIT_MAX:
+        return f"credit: {message.credit} is not between 0 and {CREDIT_MAX}"
+    return None

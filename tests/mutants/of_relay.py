@@ -1,0 +1,125 @@
+"""Faults of deliveries by carriers, and of where an edge may push to."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Area, Mutant, drop, swap
+
+_mutant = Area("tests/unit").mutant
+_RELAY: Final = "broker/core/test_relay.py"
+_MOVES: Final = "broker/core/test_relay_moves.py"
+_HOSTS: Final = "sdk/edge/push/test_allow_list.py"
+_NETWORKS: Final = "sdk/edge/push/test_networks.py"
+_SIGNATURES: Final = "sdk/test_signatures.py"
+_SCHEME: Final = "understudy_broker.core.relay_scheme"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    _mutant(
+        "failed-unblock-acknowledged",
+        13,
+        "an unblock is owed until its receiver has taken it",
+        f"{_SCHEME}.RelayScheme.forwarded",
+        swap("if message.error is None:", "if True:"),
+        _RELAY,
+    ),
+    _mutant(
+        "failed-unblock-forgotten",
+        13,
+        "a failed unblock is tried again",
+        f"{_SCHEME}.RelayScheme.forwarded",
+        drop("heapq.heappush(self._retries, (now + pause_ms, key))"),
+        _RELAY,
+    ),
+    _mutant(
+        "carrier-takes-deliveries-along",
+        13,
+        "what a carrier that is gone had in flight goes to another",
+        f"{_SCHEME}.RelayScheme.drop",
+        drop("self._put_again(delivery)"),
+        _RELAY,
+    ),
+    _mutant(
+        "a-place-takes-all-the-credit",
+        None,
+        "a place that hangs leaves room for the others",
+        f"{_SCHEME}.Carrier.may_take",
+        swap("max(1, left // 2)", "left"),
+        _RELAY,
+    ),
+    _mutant(
+        "carrier-beyond-its-credit",
+        None,
+        "no more is in flight than the credit",
+        f"{_SCHEME}.Carrier.room",
+        swap("max(0, self.credit - len(self.in_flight))", "self.credit"),
+        _RELAY,
+    ),
+    _mutant(
+        "offers-of-tasks-that-are-taken",
+        15,
+        "a task that was taken meanwhile is not offered",
+        f"{_SCHEME}.RelayScheme._is_wanted",
+        swap("execute is not None and execute.version == delivery.version", "True"),
+        _RELAY,
+    ),
+    _mutant(
+        "answers-to-an-earlier-offer",
+        None,
+        "an answer ends only the delivery of its version",
+        f"{_SCHEME}.Carrier.end",
+        swap("delivery is None or delivery.version != version", "delivery is None"),
+        _RELAY,
+    ),
+    _mutant(
+        "offered-anew-and-forgotten",
+        18,
+        "a task that was let go while its offer was in flight is offered again",
+        f"{_SCHEME}.RelayScheme.offer",
+        swap(
+            "None if flies.version == execute.version else execute.version",
+            "None",
+        ),
+        _RELAY,
+    ),
+    _mutant(
+        "deliveries-stay-when-slots-leave",
+        27,
+        "a broker delivers nothing about slots that have left it",
+        "understudy_broker.core.core.BrokerCore.__init__",
+        swap("poll.forget, relay.forget", "poll.forget"),
+        _MOVES,
+    ),
+    _mutant(
+        "private-addresses-are-pushed-to",
+        None,
+        "a private address is pushed to only where the allow-list says so",
+        "understudy.edge.push.allow_list.AllowList.check_address",
+        swap('reach == "public" and rules', "rules"),
+        _HOSTS,
+    ),
+    _mutant(
+        "metadata-by-a-private-name",
+        None,
+        "a name of one's own network does not lead to the secrets of the machine",
+        "understudy.edge.push.allow_list.AllowList.check_address",
+        swap('(reach == "private" or host == str(address))', "True"),
+        _HOSTS,
+    ),
+    _mutant(
+        "addresses-in-disguise",
+        None,
+        "an IPv4 address is judged within an IPv6 address too",
+        "understudy.edge.push.networks.reach_of",
+        swap("(address, *embedded)", "(address,)"),
+        _NETWORKS,
+    ),
+    _mutant(
+        "old-pushes-are-taken",
+        None,
+        "a push that was signed long ago is refused",
+        "understudy.signatures.verify",
+        swap("apart_s > TOLERANCE_S", "False"),
+        _SIGNATURES,
+    ),
+)
