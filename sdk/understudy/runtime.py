@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
+_R = TypeVar("_R", bound="Runtime")
 #: what the ids of several calls begin with, or the id of each
 Ids: TypeAlias = str | Iterable[str]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,8 +50,19 @@ StartHook = TypeVar("StartHook", bound=Callable[[], object])
 
 #: The deadline of a call that has none of its own, in seconds.
 DEFAULT_TIMEOUT_S: Final = 30 * 24 * 3600.0
+#: seconds that a stop may take after a start that failed
+_FAILED_STOP_S: Final = 1.0
 CONCURRENCY: Final = NodeConfig().concurrency
 CONCURRENCY_MAX: Final = 2**31 - 1
+
+
+def _enter(runtime: _R) -> _R:
+    try:
+        return runtime.start()
+    except BaseException:
+        # Nobody calls `__exit__` then, and the node would join as soon as a broker answers.
+        runtime.stop(timeout=_FAILED_STOP_S)
+        raise
 
 
 class Runtime:
@@ -903,7 +915,7 @@ class Runtime:
         self.session.spawned.append(spawned)
         return spawned
 
-    __enter__ = start
+    __enter__ = _enter
 
     def __exit__(
         self,

@@ -51,6 +51,8 @@ LOCK_WAIT_S: Final = 0.05
 CONNECT_MS: Final = 3_000
 #: divides `monotonic_ns`; written out at each place, because a function would cost a call per frame
 _NS_PER_MS: Final = 1_000_000
+#: Of its own, because this may run in a thread of a program that relies on `random` and its seed.
+_CHANCE: Final = random.Random()
 
 
 class LinkConnection:
@@ -472,4 +474,4 @@ class _Backoff:
     def next_s(self) -> float:
         """Return the next wait. Many peers may lose one broker together; chance spreads them."""
         wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, BACKOFF_S[1])
-        return wait_s * random.uniform(0.5, 1.0)
+        return wait_s * _CHANCE.uniform(0.5, 1.0)

@@ -12,7 +12,7 @@ from understudy.cli import main
 from understudy_broker.server.embedded import EmbeddedBroker
 
 
-@pytest.mark.parametrize("where", ["tcp://*:5577", "tcp://127.0.0.1:0", "http://127.0.0.1:5577"])
+@pytest.mark.parametrize("where", ["tcp://*:5577", "tcp://127.0.0.1:0", "ftp://127.0.0.1:5577"])
 def test_what_is_no_address_of_a_broker_is_wrong_usage(
     where: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

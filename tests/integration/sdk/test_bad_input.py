@@ -162,7 +162,7 @@ class TestSettings:
         "options",
         [
             {"target": "poll://"},
-            {"target": "nats://g"},
+            {"target": "gopher://g"},
             {"timeout": 0},
             {"timeout": "soon"},
             {"version": 0},
@@ -177,7 +177,7 @@ class TestSettings:
         with pytest.raises(ConfigurationError, match=name):
             Runtime().options(**options)
 
-    @pytest.mark.parametrize("url", ["localhost:5577", "http://x:1", "tcp://x", "tcp://", "ipc://"])
+    @pytest.mark.parametrize("url", ["localhost:5577", "ftp://x:1", "tcp://x", "tcp://", "ipc://"])
     def test_addresses(self, url: str) -> None:
         with pytest.raises(ConfigurationError, match=r"looks like tcp://127\.0\.0\.1:5577"):
             Runtime(url=url)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
+import threading
 
 import pytest
 import trio
@@ -96,3 +98,23 @@ class TestNoBroker:
                 each.result(5)
         with pytest.raises(RuntimeError, match="stopped"):
             connection.command(PromiseGet("x"))
+
+
+def test_a_block_that_cannot_begin_leaves_nothing_behind() -> None:
+    """Otherwise a node would join as soon as a broker answers, though nobody has its functions."""
+    runtime = Runtime("g", url=free_url(), connect_timeout=0.2)
+    before = set(threading.enumerate())
+    with pytest.raises(BrokerUnavailableError), runtime:
+        raise AssertionError
+    assert set(threading.enumerate()) <= before
+
+
+def test_the_random_numbers_of_a_program_are_its_own() -> None:
+    """Also while a connection waits by chance until it tries again."""
+    runtime = Runtime("g", url=free_url(), connect_timeout=0.5)
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    with pytest.raises(BrokerUnavailableError), runtime:
+        raise AssertionError
+    assert random.random() == expected

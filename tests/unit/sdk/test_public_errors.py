@@ -97,7 +97,7 @@ BAD_CALLS: dict[str, Callable[[Any], Any]] = {
     "configure: url": lambda r: Runtime().configure(url="ftp://x"),
     "configure: concurrency": lambda r: Runtime().configure(concurrency="all"),  # type: ignore[arg-type]
     "options: unknown": lambda r: r.options(taget="g"),
-    "options: target": lambda r: r.options(target="nats://g"),
+    "options: target": lambda r: r.options(target="gopher://g"),
     "options: targets differ": lambda r: r.options(target="a", send_to="b"),
     "options: timeout": lambda r: r.options(timeout="soon"),
     "options: version": lambda r: r.options(version=0),
