@@ -243,6 +243,9 @@ class Pool:
                 if process.stdin is not None and handle.spec.stdin_data is not None:
                     nursery.start_soon(feed_stdin, process, handle.spec.stdin_data)
                 code = await process.wait()
+                # It may have said so in its last moment, before `_listen` had its turn.
+                if READY in lifeline.receive():
+                    handle.record_ready()
                 # Processes it has left behind would keep its ports, its files and its output.
                 kill_group(process.pid)
                 with trio.move_on_after(_OUTPUT_GRACE_S):

@@ -22,6 +22,7 @@ from understudy_actors.processes import (
     RestartPolicy,
     open_pool,
 )
+from understudy_actors.processes.lifeline import LIFELINE_ENV
 
 #: Seconds after which a wait has failed.
 PATIENCE_S = 20
@@ -204,6 +205,18 @@ async def test_a_failure_that_nobody_waits_for_is_raised_by_the_block() -> None:
 
     with pytest.raises(RestartLimitError, match="It wrote nothing"), trio.fail_after(PATIENCE_S):
         await run()
+
+
+async def test_what_a_process_says_in_its_last_moment_counts() -> None:
+    """It serves, so what ends it, with whatever code, is a call that it was given."""
+    last_words = (
+        "import os\n"
+        f"os.write(1, b'served\\n')\nos.write(int(os.environ[{LIFELINE_ENV!r}]), b'r')\nos._exit(2)"
+    )
+    lines = Lines()
+    async with open_pool(on_line=lines) as pool:
+        await pool.start(_python("node", last_words))
+        await lines.until("node", "served", times=2 * SOON.max_restarts)
 
 
 async def test_a_usage_error_is_not_repeated() -> None:

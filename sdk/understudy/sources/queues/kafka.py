@@ -124,7 +124,10 @@ class KafkaTopic:
         #: messages that came when none was wanted
         self._spare: deque[Message] = deque()
         self._full_since: float | None = None
+        #: partitions are paused, perhaps not all
         self._paused = False
+        #: partitions have come since
+        self._has_new = False
 
     @property
     def place(self) -> str:
@@ -206,8 +209,8 @@ class KafkaTopic:
         if now_s < self._full_since + _PAUSE_AFTER_S:
             return
         consumer = self._consumer
-        if not self._paused:
-            self._paused = True
+        if not self._paused or self._has_new:
+            self._paused, self._has_new = True, False
             consumer.pause(consumer.assignment())
         raw = consumer.poll(0)
         if raw is not None:
@@ -275,8 +278,8 @@ class KafkaTopic:
             return
         for each in partitions:
             self._assigned[each.partition] = next(self._assignments)
-        # New partitions are not paused.
-        self._paused = False
+        # They are not paused yet, and those that stay are as they were.
+        self._has_new = True
         self._tell()
 
     def _on_revoke(self, consumer: Any, partitions: Sequence[TopicPartition]) -> None:
