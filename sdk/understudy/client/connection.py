@@ -96,6 +96,11 @@ class Connection:
         The settings of the node.
     connect_timeout_s
         Seconds to wait for a broker before `BrokerUnavailableError`.
+
+    Attributes
+    ----------
+    serves
+        Set once this process was made a node.
     """
 
     def __init__(
@@ -123,6 +128,7 @@ class Connection:
         self._node: NodeService | None = None
         self._loop_lock = LoopLock()
         self._stop_requested = trio.Event()
+        self.serves = threading.Event()
         self._log = ConnectionLog()
         self._requests = PendingRequests(DuplicateCalls(env.values.codec, self._log.warn))
         self._availability = Availability(url, connect_timeout_s, self._requests, self._log)
@@ -272,6 +278,7 @@ class Connection:
         # Noted before the thread starts, so that the first hello is a node's already.
         self._peer.wants_to_serve = True
         self._submit(self._peer.serve, (), ())
+        self.serves.set()
 
     def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
         """Become a node in a process that does nothing else.

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.integration.cli.programs import APP, Program, run, wait_until
-from tests.support import free_url
+from tests.support import eventually, free_url
+from understudy import Runtime
 from understudy.cli import main
 
 
@@ -335,3 +336,40 @@ def test_a_closed_pipe_is_not_an_error(folder: Path, broker: str) -> None:
         ["sh", "-c", script], capture_output=True, text=True, cwd=folder, check=False
     )
     assert ran.stderr == ""
+
+
+HOOK = """
+import time
+from pathlib import Path
+from understudy import Context, Runtime
+
+runtime = Runtime("g")
+started = []
+
+@runtime.on_node_start
+def start():
+    Path("begun").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    started.append(True)
+
+@runtime.register
+def is_started(ctx: Context) -> bool:
+    return bool(started)
+"""
+
+
+def test_a_node_takes_no_call_before_its_start_is_over(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(HOOK)
+    url = free_url()
+    with (
+        Program("broker", "--listen", url, "--store", "memory", cwd=tmp_path),
+        Runtime("clients", url=url, connect_timeout=20) as client,
+    ):
+        call = client.options(target="g").rpc("early", "is_started")
+        with Program("node", "app", "--url", url, cwd=tmp_path):
+            eventually(lambda: (tmp_path / "begun").exists())
+            with pytest.raises(TimeoutError):
+                call.result(timeout=0.5)
+            (tmp_path / "go").touch()
+            assert call.result(timeout=20) is True

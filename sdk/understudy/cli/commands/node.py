@@ -109,12 +109,14 @@ def node(
 
 def _announce(runtime: Runtime) -> None:
     """Print what the node serves and where, once a broker answers; until then, that none does."""
+    from understudy.client.connection import Connection
     from understudy.errors import UnderstudyError
 
     connection = runtime.session.connection
+    assert isinstance(connection, Connection)
     try:
-        # Asking for work first makes the connection a node's from its first message.
-        connection.serve()
+        # A connection before that would be a client's, and ask for work before all is ready.
+        connection.serves.wait()
         connection.wait_connected(_FOREVER_S)
     except UnderstudyError:
         return  # `serve` raises it too, on the main thread
