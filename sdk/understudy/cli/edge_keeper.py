@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Final
 
+from understudy import extras
 from understudy.cli.errors import CliError
 from understudy.edge.address import DEFAULT_LISTEN, parse_listen
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
@@ -31,14 +31,12 @@ _STOP_S: Final = 8.0
 def check_installed() -> None:
     """Raise `CliError` if something is not installed that an edge needs."""
     if name := missing():
-        raise CliError(
-            f"an edge needs {name}, which is not installed. It comes with the extra [http]"
-        )
+        raise CliError(extras.advice("an edge", name, "http"))
 
 
 def missing() -> str:
     """Return what is not installed that an edge needs; empty if it has everything."""
-    return next((name for name in _NEEDED if find_spec(name) is None), "")
+    return extras.missing(*_NEEDED)
 
 
 def edge_command(listen: str, url: str) -> list[str]:

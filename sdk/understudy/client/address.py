@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from understudy import extras
 from understudy.errors import ConfigurationError
 from understudy_broker.address import (
     DEFAULT_ADDRESS,
@@ -67,10 +67,9 @@ def _check_edges(url: str, addresses: list[str]) -> None:
                 f"url={url!r}: {address!r} is no address of an edge, which looks like "
                 "http://127.0.0.1:8001. Addresses of brokers cannot be among those of edges"
             )
-    if find_spec("trio_websocket") is None:
+    if name := extras.missing("trio_websocket"):
         raise ConfigurationError(
-            f"url={url!r} leads through an edge, which needs trio_websocket, and that is not "
-            "installed. It comes with the extra [http]"
+            extras.advice(f"url={url!r}, which is that of an edge,", name, "http")
         )
 
 

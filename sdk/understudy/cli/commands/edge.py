@@ -191,12 +191,8 @@ def _read_hooks(file: Path) -> dict[str, Any]:
 
 
 def _check_grpc_installed() -> None:
-    from importlib.util import find_spec
-
+    from understudy import extras
     from understudy.cli.errors import CliError
 
-    for name in _GRPC:
-        if find_spec(name) is None:
-            raise CliError(
-                f"gRPC needs {name}, which is not installed. It comes with the extra [grpc]"
-            )
+    if name := extras.missing(*_GRPC):
+        raise CliError(extras.advice("gRPC", name, "grpc"))

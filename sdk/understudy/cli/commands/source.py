@@ -554,6 +554,7 @@ def _run(kind: str, make: Callable[[Any], Source], given: _Given) -> int:
     make
         Makes the queue with its module.
     """
+    from understudy import extras
     from understudy.cli.errors import CliError
     from understudy.sources.process import run_source
     from understudy_actors.processes.lifeline import watch_lifeline
@@ -564,10 +565,7 @@ def _run(kind: str, make: Callable[[Any], Source], given: _Given) -> int:
     except ModuleNotFoundError as error:
         if error.name != _LIBRARIES[kind]:
             raise
-        raise CliError(
-            f"source {kind} needs {error.name}, which is not installed: "
-            f"pip install 'understudy[{kind}]'"
-        ) from None
+        raise CliError(extras.advice(f"source {kind}", _LIBRARIES[kind], kind)) from None
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = _settings(given)
