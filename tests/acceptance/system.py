@@ -47,6 +47,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
                 cwd=cwd,
             )
@@ -66,6 +67,12 @@ class Program:
     def wait(self) -> int:
         """Wait for the end of the process; return its exit code."""
         return self._process.wait(PATIENCE_S)
+
+    def kill_group(self) -> None:
+        """Kill the process with SIGKILL, and those that it has started, and wait for its end."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         """Kill the process with SIGKILL, and wait for its end."""

@@ -59,4 +59,4 @@ def test_the_service_of_the_page(tmp_path: Path, terminal: Terminal) -> None:
             call_again = system.runtime.options(target=here).rpc("charge-7", "charge", 100)
             assert call_again.result(30) == "100 and a fee of 10, approved by Ann"
         finally:
-            service.kill()
+            service.kill_group()
