@@ -17,6 +17,7 @@ from understudy.edge.native.problems import Problem
 from understudy.edge.native.routes import NativeRoute
 from understudy.edge.resonate.handlers import Performer, ResonateApp
 from understudy.edge.resonate.legacy_handlers import LegacyApp, LegacyPollApp
+from understudy.edge.sites import OwnSite
 from understudy.edge.tunnel import tunnel_route
 
 
@@ -25,7 +26,8 @@ def make_app(edge: Edge) -> ASGIApp:
     routes = [*_health_routes(edge)]
     if edge.debug is None:
         routes += [tunnel_route(edge), NativeRoute(edge)]
-    return _with_resonate(edge, Starlette(routes=routes, exception_handlers={HTTPException: _tell}))
+    rest = Starlette(routes=routes, exception_handlers={HTTPException: _tell})
+    return OwnSite(_with_resonate(edge, rest))
 
 
 async def _tell(_request: Request, error: Exception) -> Response:
@@ -48,7 +50,7 @@ def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
 
 def make_legacy_poll_app(edge: Edge) -> ASGIApp:
     """Return the application of the older event streams, which have a port of their own."""
-    return LegacyPollApp(edge.events, edge.brokers, edge.clients)
+    return OwnSite(LegacyPollApp(edge.events, edge.brokers, edge.clients), joins=True)
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

@@ -23,10 +23,6 @@ from understudy.edge.native.streams import Streams
 from understudy.edge.native.waits import HungUpError, Waits
 from understudy.errors import innermost
 
-#: what a browser says of a request by a page that is not of this edge
-_OTHER_SITES: Final = (b"cross-site", b"same-site")
-_SAFE: Final = ("GET", "OPTIONS")
-
 _LOG: Final = logging.getLogger("understudy.edge")
 
 
@@ -75,7 +71,6 @@ class NativeRoute(BaseRoute):
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if not methods:
             raise Problem(404, "there is no such path here. Write / in an id as %2F")
-        _check_site(method, exchange)
         handler = methods.get(method)
         if handler is None:
             allowed = {"allow": allow(methods)}
@@ -83,16 +78,6 @@ class NativeRoute(BaseRoute):
                 return Response(status_code=204, headers=allowed)
             raise Problem(405, f"this path does not take {method}", allowed)
         return await handler(exchange)
-
-
-def _check_site(method: str, exchange: Exchange) -> None:
-    """Refuse what a page of another site would have a browser do.
-
-    A browser sends some requests without asking the server first, and says so since 2023.
-    """
-    site = exchange.header(b"sec-fetch-site")
-    if site in _OTHER_SITES and method not in _SAFE:
-        raise Problem(403, "a page of another site may not do this, in the browser of its visitor")
 
 
 def _problem_of(error: Exception) -> Problem:
