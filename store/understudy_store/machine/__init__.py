@@ -60,6 +60,7 @@ Modules
 """
 
 from understudy_store.machine.live import (
+    PUT_OFF_MS_MAX,
     Assigned,
     Execute,
     MachineConfig,
@@ -72,6 +73,7 @@ from understudy_store.machine.machine import Machine
 from understudy_store.machine.view import MachineView
 
 __all__ = [
+    "PUT_OFF_MS_MAX",
     "Assigned",
     "Execute",
     "Machine",
