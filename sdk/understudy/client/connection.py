@@ -259,6 +259,12 @@ class Connection:
         node = self._node
         return node is None or node.core.running < self.config.concurrency
 
+    @property
+    def room(self) -> int:
+        """How many more tasks keep this process busy, as far as it knows how long they take."""
+        node = self._node
+        return self.config.concurrency if node is None else node.core.credit.room
+
     def acquire(self, id: str, version: int) -> Future[bool]:
         """Acquire a task of which somebody has told this process, and perform it.
 
@@ -280,8 +286,10 @@ class Connection:
         self._submit(self._peer.serve, (), ())
         self.serves.set()
 
-    def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
-        """Become a node in a process that does nothing else.
+    def serve_dedicated(
+        self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
+    ) -> None:
+        """Become a node in a process that does nothing else; it `joins` the group, or does not.
 
         Then failures of functions are logged as errors, because no caller in this process gets
         them. `on_ready` is called on the thread whenever the broker has welcomed the node, before
@@ -290,7 +298,15 @@ class Connection:
         self._log.dedicated = True
         self._on_ended = on_ended
         self._peer.on_ready = on_ready
-        self.serve()
+        if joins:
+            self.serve()
+        else:
+            self.serve_alone()
+
+    def serve_alone(self) -> None:
+        """Get tasks by `acquire` only, and none of the group."""
+        self.ensure_started()
+        self.serves.set()
 
     def _on_register(self) -> None:
         """Have the broker told of a function that was registered after the hello."""

@@ -121,6 +121,8 @@ class NodeEnvironment:
         Seconds that a call may take if neither the call nor its function says.
     retry
         The policy of functions that bring none.
+    own_target
+        The address of calls that name no target, if it is not that of the group.
 
     Attributes
     ----------
@@ -128,7 +130,7 @@ class NodeEnvironment:
         The clock for deadlines of calls from outside, in epoch milliseconds. Before the broker's
         time is known it shows a time that is none: see `PeerClock.for_deadlines`.
     target
-        The address of calls that name no target: the process's own group.
+        The address of calls that name no target: the process's own group, or its task source.
     targets
         The addresses of functions that were registered with one, by the name of the function.
     """
@@ -141,7 +143,9 @@ class NodeEnvironment:
         group: str,
         timeout_s: float,
         retry: Retry | None = None,
+        own_target: str | None = None,
     ) -> None:
+        self._own_target = own_target
         self.registry = registry
         self.targets = registry.targets
         self.functions = NodeFunctions(registry)
@@ -157,7 +161,12 @@ class NodeEnvironment:
     def join(self, group: str) -> None:
         """Make `group` the group of this process."""
         self.group = group
-        self.target = self.registry.target = poll(group)
+        self.target = self.registry.target = self._own_target or poll(group)
+
+    def forget_own_target(self) -> None:
+        """Have calls without a target go to the group."""
+        self._own_target = None
+        self.join(self.group)
 
     def warn(self, text: str) -> None:
         """Log a warning for the author of a function."""

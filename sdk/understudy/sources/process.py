@@ -126,6 +126,7 @@ def run_source(
         id=f"source-{secrets.token_hex(4)}",
         url=settings.url,
         connect_timeout=_FOREVER_S,
+        task_source="",
     )
     stop = threading.Event()
     with StopSignals(stop.set):

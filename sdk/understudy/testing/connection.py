@@ -74,7 +74,12 @@ class StageConnection:
     def serve(self) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
-    def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
+    def serve_alone(self) -> None:
+        """Do nothing: on a stage there are no queues."""
+
+    def serve_dedicated(
+        self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
+    ) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
     def stop(self, timeout_s: float) -> None:
@@ -112,6 +117,11 @@ class StageConnection:
     def has_room(self) -> bool:
         """True, because on a stage the runtime itself performs nothing."""
         return True
+
+    @property
+    def room(self) -> int:
+        """None: on a stage nothing is taken from queues."""
+        return 0
 
     def acquire(self, id: str, version: int) -> Future[bool]:
         """Refuse it: nothing is pushed on a stage, where nodes perform all tasks."""

@@ -8,7 +8,6 @@ consumer's own (``in progress``); those of a source that died are delivered agai
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import NotFoundError
 
 from understudy.errors import ConfigurationError
+from understudy.queues.nats import FAILURES, TIMEOUT_S, check_servers, connect, stream_of
 from understudy.sources.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
@@ -36,14 +36,9 @@ KIND: Final = QueueKind(
     "nats",
 )
 
-_TIMEOUT_S: Final = 10.0
-_PING_S: Final = 5
 #: messages that a group may hold, over all its sources
 _ACK_PENDING_MAX: Final = 65_536
 _MESSAGE_ID: Final = "Nats-Msg-Id"
-
-# The feed says in one line what the library logs with tracebacks.
-logging.getLogger("nats").setLevel(logging.CRITICAL)
 
 T = TypeVar("T")
 
@@ -56,7 +51,8 @@ class NatsStream:
     servers
         The servers, as ``nats://`` or ``tls://`` URLs with commas between them.
     stream
-        The stream, which must exist.
+        The stream, which must exist. None: the one that has the subject, which is made if there is
+        none.
     group
         The durable consumer. It is made if it does not exist, and begins with the oldest message.
     subject
@@ -64,6 +60,8 @@ class NatsStream:
     ack_wait_s
         Seconds after which the messages of a dead source are delivered again, if the consumer is
         made now.
+    what
+        What `servers` are, for messages.
     now
         The clock, in seconds.
 
@@ -78,18 +76,16 @@ class NatsStream:
     def __init__(
         self,
         servers: str,
-        stream: str,
+        stream: str | None,
         group: str,
         *,
         subject: str | None = None,
         ack_wait_s: float = 30.0,
+        what: str = "--server",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._servers = servers.split(",")
-        for server in self._servers:
-            address = urlsplit(server)
-            if address.scheme not in ("nats", "tls", "ws", "wss") or not address.hostname:
-                raise ConfigurationError("--server is no URL of NATS: write nats://host:4222")
+        check_servers(self._servers, what)
         if any(character in group for character in ". *>\t\n"):
             raise ConfigurationError(f"--group {group!r}: NATS allows no dot, space, * or > in it")
         self._stream = stream
@@ -112,7 +108,8 @@ class NatsStream:
         """The stream and its servers."""
         places = [urlsplit(server) for server in self._servers]
         where = ", ".join(f"{each.hostname}:{each.port or 4222}" for each in places)
-        return f"nats stream {self._stream} at {where}"
+        what = f"stream {self._stream}" if self._stream else f"subject {self._subject}"
+        return f"nats {what} at {where}"
 
     def open(self) -> None:
         """Connect, and make the consumer if need be."""
@@ -128,21 +125,16 @@ class NatsStream:
             self._run(self._open())
 
     async def _open(self) -> None:
-        self._client = await nats.connect(
-            servers=self._servers,
-            allow_reconnect=False,
-            connect_timeout=int(_TIMEOUT_S),
-            ping_interval=_PING_S,
-            error_cb=_ignore,
-        )
-        jetstream = self._client.jetstream(timeout=_TIMEOUT_S)
+        self._client = await connect(self._servers)
+        jetstream = self._client.jetstream(timeout=TIMEOUT_S)
         config = ConsumerConfig(
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=self._ack_wait_s,
             max_ack_pending=_ACK_PENDING_MAX,
         )
+        stream = self._stream or await stream_of(jetstream, self._subject or "")
         self._subscription = await jetstream.pull_subscribe(
-            self._subject or "", durable=self._group, stream=self._stream, config=config
+            self._subject or "", durable=self._group, stream=stream, config=config
         )
         made = await self._subscription.consumer_info()
         self._ack_wait_s = made.config.ack_wait or self._ack_wait_s
@@ -178,6 +170,13 @@ class NatsStream:
         for message in messages:
             self._held.pop(id(message.token), None)
 
+    def give_back(self) -> None:
+        """Give back what was fetched and not polled."""
+        spare = list(self._spare)
+        self._spare.clear()
+        with _reaching():
+            self._run(_each(each.nak for each in spare))
+
     def lag(self) -> int | None:
         """Return how many messages the group was not sent yet."""
         with _reaching():
@@ -199,7 +198,7 @@ class NatsStream:
         loop.close()
         self._loop = self._thread = self._client = self._subscription = None
 
-    def _run(self, work: Coroutine[Any, Any, T], timeout_s: float = 2 * _TIMEOUT_S) -> T:
+    def _run(self, work: Coroutine[Any, Any, T], timeout_s: float = 2 * TIMEOUT_S) -> T:
         """Have a coroutine run on the loop, and return its result."""
         assert self._loop is not None
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -233,10 +232,6 @@ async def _each(methods: Iterator[Callable[[], Coroutine[Any, Any, None]]]) -> N
         await method()
 
 
-async def _ignore(_error: Exception) -> None:
-    """Leave errors to the call that meets them."""
-
-
 async def _cancel_all() -> None:
     """Cancel the tasks that the library has left behind."""
     tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -252,6 +247,6 @@ def _reaching() -> Iterator[None]:
         yield
     except NotFoundError as error:
         raise SourceAwayError(f"the stream or its consumer does not exist: {error}") from None
-    except (nats.errors.Error, OSError, TimeoutError) as error:
+    except FAILURES as error:
         text = str(error) or "no answer in time"
         raise SourceAwayError(f"{type(error).__name__}: {text}") from None

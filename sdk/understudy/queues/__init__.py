@@ -1,0 +1,1 @@
+"""What sources, connectors and task sources need in common of each kind of queue."""
