@@ -110,6 +110,8 @@ class Runtime:
         The promises in the store.
     schedules : Schedules
         The schedules in the store.
+    task_source : str or None
+        The address of the queue that this process takes its tasks from, without a password.
 
     Raises
     ------
@@ -148,14 +150,12 @@ class Runtime:
     ) -> None:
         group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
         check_text("url", url)
-        source = _task_source(task_source)
         env = NodeEnvironment(
             Registry(loop),
             Codec(pickle=pickle),
             group=group,
             timeout_s=seconds("timeout", timeout, zero=False),
             retry=None if retry is None else check_retry("retry", retry),
-            own_target=None if source is None else source.target,
         )
         #: The connection and everything that the copies share; the command line and the testing
         #: kit use it. It is no part of the public API.
@@ -166,8 +166,9 @@ class Runtime:
             config=NodeConfig(concurrency=_checked_concurrency(concurrency)),
             connect_timeout_s=seconds("connect_timeout", connect_timeout, zero=True),
             pickle=pickle,
-            task_source=source,
+            task_source=_task_source(task_source),
         )
+        self.task_source = self.session.task_source and self.session.task_source.target
         self.promises = Promises(self.session)
         self.schedules = Schedules(self.session, UNSET)
         self._caller = Caller(self.session, UNSET)
@@ -296,12 +297,6 @@ class Runtime:
     def url(self) -> str:
         """The broker's address."""
         return self.session.url
-
-    @property
-    def task_source(self) -> str | None:
-        """The address of the queue that this process takes its tasks from, without a password."""
-        source = self.session.task_source
-        return None if source is None else source.target
 
     @property
     def functions(self) -> list[Function]:

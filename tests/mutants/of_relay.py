@@ -60,15 +60,15 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "what lies in a queue is offered again after as long as it has waited, at least",
         f"{_SCHEME}.RelayScheme.forwarded",
-        swap("grow=arrived", "grow=False"),
+        swap("grow=message.error is None", "grow=False"),
         _RELAY,
     ),
     _mutant(
         "an-offer-put-off-for-ever",
         13,
         "an offer that is put off is made again",
-        "understudy_store.machine.task_moves.put_off",
-        drop("s.offers_due.arm(at, task.id)"),
+        "understudy_store.machine.offers.put_off",
+        drop("s.offers_due.arm(task.retry_at, task.id)"),
         _RELAY,
     ),
     _mutant(

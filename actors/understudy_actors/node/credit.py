@@ -145,7 +145,7 @@ class CreditAccounts:
 
     @property
     def room(self) -> int:
-        """How many more tasks there is room for."""
+        """The number of tasks that there is room for."""
         return max(0, self.policy.target + self.lent - self._state.running)
 
     def left_of(self, session: SessionPort) -> int:

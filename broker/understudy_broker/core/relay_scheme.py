@@ -46,7 +46,7 @@ from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.sessions import Session
 from understudy_broker.protocol.messages import Carry, Forward, Forwarded, Refused
 from understudy_store.addresses import RELAYED_CHARS_MAX, RELAYED_SCHEMES, scheme_of
-from understudy_store.machine import PUT_OFF_MS_MAX, Execute, Machine
+from understudy_store.machine import Execute, Machine, offers
 from understudy_store.records import PromiseRecord
 from understudy_store.slots import slot_of
 
@@ -381,9 +381,10 @@ class RelayScheme:
                 next_version = delivery.next_version or 0
                 self._put_again(_Delivery(delivery.address, delivery.id, next_version, None))
             elif message.again_ms is not None:
-                pause_ms = max(0, min(message.again_ms, PUT_OFF_MS_MAX))
-                arrived = message.error is None
-                self._machine.put_off(delivery.id, delivery.version, now, pause_ms, grow=arrived)
+                offers.put_off(
+                    self._machine.state, delivery.id, delivery.version, now, message.again_ms,
+                    grow=message.error is None,
+                )  # fmt: skip
             return
         owed = self._owed.get(key)
         if owed is None:

@@ -261,7 +261,7 @@ class Connection:
 
     @property
     def room(self) -> int:
-        """How many more tasks keep this process busy, as far as it knows how long they take."""
+        """The number of further tasks that would keep this process busy."""
         node = self._node
         return self.config.concurrency if node is None else node.core.credit.room
 
@@ -279,11 +279,17 @@ class Connection:
         self._submit(self._peer.acquire, (id, version, acquired), (acquired,))
         return acquired
 
-    def serve(self) -> None:
-        """Become a node: ask for tasks of the group."""
-        # Noted before the thread starts, so that the first hello is a node's already.
-        self._peer.wants_to_serve = True
-        self._submit(self._peer.serve, (), ())
+    def serve(self, *, joins: bool = True) -> None:
+        """Become a node: ask for tasks of the group.
+
+        A process that does not join the group gets tasks by `acquire` only.
+        """
+        if joins:
+            # Noted before the thread starts, so that the first hello is a node's already.
+            self._peer.wants_to_serve = True
+            self._submit(self._peer.serve, (), ())
+        else:
+            self.ensure_started()
         self.serves.set()
 
     def serve_dedicated(
@@ -298,15 +304,7 @@ class Connection:
         self._log.dedicated = True
         self._on_ended = on_ended
         self._peer.on_ready = on_ready
-        if joins:
-            self.serve()
-        else:
-            self.serve_alone()
-
-    def serve_alone(self) -> None:
-        """Get tasks by `acquire` only, and none of the group."""
-        self.ensure_started()
-        self.serves.set()
+        self.serve(joins=joins)
 
     def _on_register(self) -> None:
         """Have the broker told of a function that was registered after the hello."""
@@ -334,7 +332,7 @@ class Connection:
         try:
             trio.run(self._main, started, instruments=[self._loop_lock])
         except BaseException as error:
-            self._availability.fail(self._translate(error))
+            self._availability.fail(_public_error(error, self.name, self.env.group))
         finally:
             self._ended = True
             started.set()
@@ -411,10 +409,11 @@ class Connection:
         await trio.sleep(_SILENT_STOP_S)
         self._log.stopping(node.core.holding, self.config.drain_ms / 1000)
 
-    def _translate(self, error: BaseException) -> BaseException:
-        """Return the public error for the one that has ended the loop."""
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if isinstance(error, NameTakenError):
-            return NameInUseError(self.name, self.env.group)
-        return error
+
+def _public_error(error: BaseException, name: str, group: str) -> BaseException:
+    """Return the public error for the one that has ended the loop."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, NameTakenError):
+        return NameInUseError(name, group)
+    return error

@@ -121,8 +121,6 @@ class NodeEnvironment:
         Seconds that a call may take if neither the call nor its function says.
     retry
         The policy of functions that bring none.
-    own_target
-        The address of calls that name no target, if it is not that of the group.
 
     Attributes
     ----------
@@ -143,9 +141,8 @@ class NodeEnvironment:
         group: str,
         timeout_s: float,
         retry: Retry | None = None,
-        own_target: str | None = None,
     ) -> None:
-        self._own_target = own_target
+        self._own_target: str | None = None
         self.registry = registry
         self.targets = registry.targets
         self.functions = NodeFunctions(registry)
@@ -163,9 +160,9 @@ class NodeEnvironment:
         self.group = group
         self.target = self.registry.target = self._own_target or poll(group)
 
-    def forget_own_target(self) -> None:
-        """Have calls without a target go to the group."""
-        self._own_target = None
+    def aim_at(self, target: str | None) -> None:
+        """Have calls without a target go to an address; with None, to the group."""
+        self._own_target = target
         self.join(self.group)
 
     def warn(self, text: str) -> None:

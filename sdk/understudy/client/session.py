@@ -66,8 +66,7 @@ class ConnectionPort(Protocol):
     @property
     def room(self) -> int: ...
     def acquire(self, id: str, version: int) -> Future[bool]: ...
-    def serve(self) -> None: ...
-    def serve_alone(self) -> None: ...
+    def serve(self, *, joins: bool = True) -> None: ...
     def serve_dedicated(
         self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
     ) -> None: ...
@@ -125,6 +124,8 @@ class ClientSession:
     ) -> None:
         self.env = env
         self.task_source = task_source
+        if task_source is not None:
+            env.aim_at(task_source.target)
         self._tasks: TaskSourceThread | None = None
         self.url = url
         self.name = name
@@ -201,11 +202,8 @@ class ClientSession:
         """Become a node, and take tasks: those of the group, or those of the task source."""
         self.become_node()
         connection = self.connection
-        if self.task_source is None:
-            connection.serve()
-        else:
-            connection.serve_alone()
-            self.take_tasks(connection)
+        connection.serve(joins=self.task_source is None)
+        self.take_tasks(connection)
         return connection
 
     def serve_dedicated(
@@ -230,7 +228,7 @@ class ClientSession:
         """Take the tasks of the group, which calls without a target go to as well."""
         if self.task_source is not None:
             self.task_source = None
-            self.env.forget_own_target()
+            self.env.aim_at(None)
 
     def become_node(self) -> None:
         """Note that this process is a node; call the hooks unless this process has done so."""

@@ -1,4 +1,4 @@
-"""What a connector puts into queues, and which queues those may be.
+"""The deliveries of a connector: which queues it may put into, and the messages.
 
 Anyone who may call can name a target, so a connector delivers only to its own server, and there
 only to queues that its user has allowed. The message is that of a push (`edge.push.posts`).

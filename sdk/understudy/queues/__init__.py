@@ -1,1 +1,4 @@
-"""What sources, connectors and task sources need in common of each kind of queue."""
+"""Queues: their addresses, and the messages that come out of them, for sources and task sources.
+
+`port` says what a queue is here; each module of a kind of queue needs the extra of its name.
+"""

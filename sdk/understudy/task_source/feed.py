@@ -33,8 +33,8 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from understudy.errors import CommandError
-from understudy.sources.port import Message, Source, SourceAwayError
-from understudy.sources.window import Entry, Window
+from understudy.queues.port import Message, Source, SourceAwayError
+from understudy.queues.window import Entry, Window
 from understudy.task_source.messages import NoTaskError, Offer, parse_offer
 
 #: the most messages of one poll
@@ -73,7 +73,7 @@ class Taker(Protocol):
 
     @property
     def room(self) -> int:
-        """How many more tasks this process wants to have in hand."""
+        """The number of further tasks that this process wants."""
         ...
 
     def acquire(self, id: str, version: int) -> Future[bool]:

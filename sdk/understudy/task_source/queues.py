@@ -36,7 +36,7 @@ def open_queue(address: TaskSourceAddress, concurrency: int) -> TaskQueue:
     if missing := extras.missing(LIBRARIES[extra]):
         user = f"a task source of {address.scheme}://"
         raise ConfigurationError(extras.advice(user, missing, extra))
-    module: Any = import_module(f"understudy.sources.queues.{extra}")
+    module: Any = import_module(f"understudy.queues.{extra}")
     server, name = address.server_url, address.queue.name
     queue: TaskQueue
     if extra == "rabbitmq":

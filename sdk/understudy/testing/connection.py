@@ -71,11 +71,8 @@ class StageConnection:
     def check(self) -> None:
         """Return at once, because a stage does not fail."""
 
-    def serve(self) -> None:
+    def serve(self, *, joins: bool = True) -> None:
         """Do nothing, because the stage has a node for this runtime."""
-
-    def serve_alone(self) -> None:
-        """Do nothing: on a stage there are no queues."""
 
     def serve_dedicated(
         self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True

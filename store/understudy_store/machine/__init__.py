@@ -46,6 +46,7 @@ Modules
 `schedules`        the commands of schedules, and their occurrences
 `settlement`       the end of a promise, and all that follows from it; cancel
 `task_moves`       the moves of a task between its states: offers, the warm node
+`offers`           offers that are put off, because a queue keeps them
 `leases`           how a node acquires a task, keeps it, and loses it
 `crash_counts`     how often in a row a holder vanished
 `sweep`            everything that happens because time has passed
@@ -60,7 +61,6 @@ Modules
 """
 
 from understudy_store.machine.live import (
-    PUT_OFF_MS_MAX,
     Assigned,
     Execute,
     MachineConfig,
@@ -73,7 +73,6 @@ from understudy_store.machine.machine import Machine
 from understudy_store.machine.view import MachineView
 
 __all__ = [
-    "PUT_OFF_MS_MAX",
     "Assigned",
     "Execute",
     "Machine",

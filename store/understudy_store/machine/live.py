@@ -6,7 +6,7 @@ it. A promise keeps its record and replaces it when it settles, so answering wit
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -20,8 +20,6 @@ from understudy_store.records import (
     TaskState,
 )
 
-#: the longest that an offer may be put off: a day
-PUT_OFF_MS_MAX: Final = 86_400_000
 #: why a node loses a task that it had
 Reason: TypeAlias = Literal["settled", "canceled", "deadline", "halted", "lease", "moved"]
 

@@ -15,16 +15,13 @@ from understudy_store.machine import (
     elsewhere,
     expulsion,
     leases,
-    packed,
     promises,
     recovery,
     schedules,
     sweep,
-    task_moves,
     tasks,
 )
 from understudy_store.machine.live import (
-    PUT_OFF_MS_MAX,
     Assigned,
     Execute,
     MachineConfig,
@@ -228,25 +225,6 @@ class Machine:
             for task in offers.values()
             if (task.state, "acquire") in TASK_TRANSITIONS
         ]
-
-    def put_off(self, task_id: str, version: int, now: int, pause_ms: int, *, grow: bool) -> None:
-        """Offer a task again after a pause, instead of at the usual time, if it is pending still.
-
-        Parameters
-        ----------
-        version
-            The version that was offered. A task that has moved on since is offered as usual.
-        grow
-            Whether the pause is at least as long as the task has waited already, up to
-            `PUT_OFF_MS_MAX`.
-        """
-        promise = packed.get(self.state, task_id)
-        task = None if promise is None else promise.task
-        if task is None or task.version != version or task.due_at is None:
-            return
-        if grow:
-            pause_ms = max(pause_ms, min(now - task.due_at, PUT_OFF_MS_MAX))
-        task_moves.put_off(self.state, task, now + pause_ms)
 
     def take_settled(self) -> list[Settlement]:
         """Return every promise that settled since the last call, in order."""

@@ -56,14 +56,6 @@ def arm_offer(s: State, task: Task, due_at: int) -> None:
     s.offers_due.arm(due_at, task.id)
 
 
-def put_off(s: State, task: Task, at: int) -> None:
-    """Have the sweep offer a pending task again at `at`. In memory only, as offers are."""
-    assert task.retry_at is not None
-    s.offers_due.disarm(task.retry_at, task.id)
-    task.retry_at = at
-    s.offers_due.arm(at, task.id)
-
-
 def suspend(s: State, task: Task) -> None:
     """Move to suspended; its node keeps the activation warm."""
     assert task.pid is not None

@@ -16,7 +16,7 @@ from typing import Any, Final
 import redis
 
 from understudy.errors import ConfigurationError
-from understudy.sources.port import Message, QueueKind, SourceAwayError
+from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
     "redis",
