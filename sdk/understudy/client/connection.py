@@ -234,9 +234,12 @@ class Connection:
     ) -> list[tuple[Future[None], Future[PromiseRecord]]]:
         """Create promises and watch them, a window at a time; for each as `invoke`."""
         calls = [BulkCall(create, Future(), Future()) for create in creates]
+        request: _Request = self._requests.invoke
+        if any(create.timeout_at < 0 for create in creates):
+            request = self._peer.dated(request)
         bulk = Bulk(
             calls,
-            self._requests.invoke,
+            request,
             lambda send: self._submissions.submit(send, (), ()),
         )
         futures = [future for call in calls for future in (call.stored, call.result)]

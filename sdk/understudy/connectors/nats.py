@@ -49,6 +49,7 @@ class NatsServer:
         self._jetstream: Any = None
         self._lost: asyncio.Event = asyncio.Event()
         self._making = asyncio.Lock()
+        self._publishing: set[asyncio.Future[object]] = set()
 
     async def open(self) -> None:
         """Connect."""
@@ -67,15 +68,28 @@ class NatsServer:
             raise ServerAwayError("the connection is lost")
         try:
             try:
-                await self._jetstream.publish(queue, body)
+                await self._publish(queue, body)
             except NoStreamResponseError:
                 async with self._making:
                     await stream_of(self._jetstream, queue)
-                await self._jetstream.publish(queue, body)
+                await self._publish(queue, body)
         except APIError as error:
             raise RefusedError(error.description or _text(error)) from None
         except FAILURES as error:
             raise ServerAwayError(_text(error)) from None
+
+    async def _publish(self, subject: str, body: bytes) -> None:
+        """Publish a message; raise at once if the connection is lost, which the library does not."""
+        publishing = asyncio.ensure_future(self._jetstream.publish(subject, body))
+        self._publishing.add(publishing)
+        try:
+            await publishing
+        except asyncio.CancelledError:
+            if not self._lost.is_set():
+                raise
+            raise ServerAwayError("the connection is lost") from None
+        finally:
+            self._publishing.discard(publishing)
 
     async def lost(self) -> str:
         """Return once the connection has ended."""
@@ -92,6 +106,8 @@ class NatsServer:
 
     async def _on_closed(self) -> None:
         self._lost.set()
+        for each in list(self._publishing):
+            each.cancel()
 
 
 def _text(error: BaseException) -> str:

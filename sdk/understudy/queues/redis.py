@@ -142,9 +142,12 @@ class RedisStream:
         entries = [message.token for message in messages]
         with self._reaching():
             for chunk in _chunks(entries):
-                self._client.xack(self._stream, self._group, *chunk)
-                if self._deletes:
-                    self._client.xdel(self._stream, *chunk)
+                # Together, because an entry that is acknowledged is delivered to nobody any more.
+                with self._client.pipeline(transaction=self._deletes) as request:
+                    request.xack(self._stream, self._group, *chunk)
+                    if self._deletes:
+                        request.xdel(self._stream, *chunk)
+                    request.execute()
         for entry in entries:
             self._held.pop(entry, None)
 

@@ -16,6 +16,9 @@ from understudy.task_source.feed import TaskQueue
 GROUP: Final = "understudy-tasks"
 #: the most messages that are sent ahead of their acknowledgment
 _PREFETCH_MAX: Final = 1_024
+#: Messages that a process had which died are delivered again after this time. They are held for
+#: moments only, and kept one's own meanwhile, so it may be short.
+_DEAD_S: Final = 5.0
 _WHAT: Final = "the task source"
 
 
@@ -46,8 +49,12 @@ def open_queue(address: TaskSourceAddress, concurrency: int) -> TaskQueue:
         from understudy.queues.nats import plain_name
 
         group = f"{GROUP}-{plain_name(name)}"
-        queue = module.NatsStream(server, None, group, subject=name, what=_WHAT)
+        queue = module.NatsStream(
+            server, None, group, subject=name, ack_wait_s=_DEAD_S, what=_WHAT
+        )
     else:
         consumer = f"{platform.node()}-{secrets.token_hex(4)}"
-        queue = module.RedisStream(server, name, GROUP, consumer, deletes=True, what=_WHAT)
+        queue = module.RedisStream(
+            server, name, GROUP, consumer, claim_s=_DEAD_S, deletes=True, what=_WHAT
+        )
     return queue
