@@ -49,9 +49,7 @@ def open_queue(address: TaskSourceAddress, concurrency: int) -> TaskQueue:
         from understudy.queues.nats import plain_name
 
         group = f"{GROUP}-{plain_name(name)}"
-        queue = module.NatsStream(
-            server, None, group, subject=name, ack_wait_s=_DEAD_S, what=_WHAT
-        )
+        queue = module.NatsStream(server, None, group, subject=name, ack_wait_s=_DEAD_S, what=_WHAT)
     else:
         consumer = f"{platform.node()}-{secrets.token_hex(4)}"
         queue = module.RedisStream(
