@@ -22,6 +22,8 @@ from understudy_broker.protocol.messages import Forward
 AGAIN_MS: Final = 600_000
 #: when one is made again that has found the server away
 _AWAY_MS: Final = 1_000
+#: when one is made again that was refused: by then somebody may have corrected what is wrong
+_REFUSED_MS: Final = 60_000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,9 +69,9 @@ class Deliveries:
         try:
             await self._put(queue, self._body(forward))
         except ServerAwayError as error:
-            raise DeliveryError(str(error), _AWAY_MS) from None
+            raise DeliveryError(str(error), again_ms=_AWAY_MS) from None
         except RefusedError as error:
-            raise DeliveryError(f"{self._server.label} refuses {queue!r}: {error}") from None
+            raise _refused(f"{self._server.label} refuses {queue!r}: {error}") from None
         return self._again_ms
 
     def queue_for(self, address: str) -> str:
@@ -80,18 +82,22 @@ class Deliveries:
         DeliveryError
         """
         if place_of(address) not in self._server.places:
-            raise DeliveryError(f"this connector is for {self._server.label}")
+            raise _refused(f"this connector is for {self._server.label}")
         try:
             queue = queue_of(address)
         except QueueNameError as error:
-            raise DeliveryError(str(error)) from None
+            raise _refused(str(error)) from None
         if queue.space != self._server.space:
-            raise DeliveryError(f"this connector is for {self._server.label}")
+            raise _refused(f"this connector is for {self._server.label}")
         if not allows(self._patterns, queue.name):
-            raise DeliveryError(f"the connector allows no queue {queue.name!r} (--queue)")
+            raise _refused(f"the connector allows no queue {queue.name!r} (--queue)")
         return queue.name
 
     def _body(self, forward: Forward) -> bytes:
         if forward.promise is not None:
             return _encode(unblock_json(forward.promise))
         return _encode(execute_json(forward.id, forward.version, self._edge_url))
+
+
+def _refused(text: str) -> DeliveryError:
+    return DeliveryError(text, again_ms=_REFUSED_MS)
