@@ -52,7 +52,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "understudy.task_source.feed.TaskFeed._acquire",
         swap(
             "answer = self._taker.acquire(offer.id, offer.version)",
-            "answer = self._taker.acquire(offer.id, offer.version); self._window.file(entry)",
+            "self._window.file(entry); answer = self._taker.acquire(offer.id, offer.version)",
         ),
         _FEED,
     ),

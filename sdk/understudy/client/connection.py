@@ -264,9 +264,9 @@ class Connection:
 
     @property
     def room(self) -> int:
-        """The number of further tasks that would keep this process busy."""
+        """The number of further tasks that would keep this process busy; 0 without a broker."""
         node = self._node
-        return self.config.concurrency if node is None else node.core.credit.room
+        return 0 if node is None or not self._peer.connected else node.core.credit.room
 
     def acquire(self, id: str, version: int) -> Future[bool]:
         """Acquire a task of which somebody has told this process, and perform it.

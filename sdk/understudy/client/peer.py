@@ -116,6 +116,11 @@ class Peer:
         if self.wants_to_serve:
             self.serve()
 
+    @property
+    def connected(self) -> bool:
+        """True while a broker answers; any thread may ask."""
+        return self._router is not None and self._router.connected
+
     def serve(self) -> None:
         """Become a node, by a new hello if one was said already."""
         if self.serving:

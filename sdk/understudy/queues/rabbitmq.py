@@ -66,6 +66,8 @@ class RabbitQueue:
         Messages that the server may send ahead of their acknowledgment.
     makes
         Whether the queue is made if it does not exist: a durable one.
+    in_order
+        Whether messages are acknowledged in the order in which they were polled, as sources do.
     what
         What `server` is, for messages.
 
@@ -78,11 +80,21 @@ class RabbitQueue:
     kind: QueueKind = KIND
 
     def __init__(
-        self, server: str, queue: str, prefetch: int, *, makes: bool = False, what: str = "--server"
+        self,
+        server: str,
+        queue: str,
+        prefetch: int,
+        *,
+        makes: bool = False,
+        in_order: bool = True,
+        what: str = "--server",
     ) -> None:
         self._parameters = parameters_of(server, what)
         self._queue = queue
         self._makes = makes
+        self._in_order = in_order
+        #: messages that were polled and are not acknowledged, if those come in any order
+        self._held: dict[int, None] = {}
         self._prefetch = min(prefetch, _PREFETCH_MAX)
         self._connection: Any = None
         self._channel: Any = None
@@ -133,17 +145,36 @@ class RabbitQueue:
                 raise _away(error) from None
             if self._canceled:
                 raise SourceAwayError("the queue was deleted, or its server fails over")
-        return [arrived.popleft() for _ in range(min(limit, len(arrived)))]
+        polled = [arrived.popleft() for _ in range(min(limit, len(arrived)))]
+        if not self._in_order:
+            self._held.update((message.token, None) for message in polled)
+        return polled
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Acknowledge all messages up to the last of this channel."""
+        """Acknowledge messages of this channel."""
         channel = self._channel
         tags = [message.token for message in messages if message.partition is channel]
-        if tags:
-            try:
+        try:
+            if not self._in_order:
+                self._acknowledge_each(tags)
+            elif tags:
                 channel.basic_ack(tags[-1], multiple=True)
-            except FAILURES as error:
-                raise _away(error) from None
+        except FAILURES as error:
+            raise _away(error) from None
+
+    def _acknowledge_each(self, tags: Sequence[int]) -> None:
+        """Acknowledge the oldest ones together, and each of the others by itself."""
+        left = set(tags)
+        last = 0
+        while self._held and (tag := next(iter(self._held))) in left:
+            last = tag
+            left.remove(tag)
+            del self._held[tag]
+        if last:
+            self._channel.basic_ack(last, multiple=True)
+        for tag in left:
+            if self._held.pop(tag, 0) is None:
+                self._channel.basic_ack(tag)
 
     def give_back(self) -> None:
         """Give back what has arrived and was not polled; nothing comes until the next poll."""
@@ -171,6 +202,7 @@ class RabbitQueue:
         self._arrived.clear()
         self._canceled = False
         self._consumer = None
+        self._held.clear()
         if connection is not None:
             with suppress(*FAILURES):
                 connection.close()

@@ -14,11 +14,14 @@ it does not wait here while other processes are idle.
 What is no offer of a task is dropped, counted, and said in the log now and then. Nothing that a
 queue holds can end the loop.
 
+Of several brokers one may be away. Messages about its tasks are kept for a while, and acknowledged
+then, so that they do not take the places of others: the broker offers the tasks again, when it is
+started, or later. If none answers, there is no room, and nothing is taken.
+
 What is not perfect
 -------------------
-- Messages of one partition are acknowledged in their order, so one whose task cannot be acquired
-  because a broker is away holds up the acknowledgment of the others. They may be delivered again
-  then, and are refused.
+- A broker that is alive, but cannot be reached for longer than that, offers such tasks again only
+  at the time that the connector has named.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from itertools import count
 from typing import Final, NamedTuple, Protocol
 
-from understudy.errors import CommandError
+from understudy.errors import CommandError, UnderstudyError
 from understudy.queues.port import Message, Source, SourceAwayError
 from understudy.queues.window import Entry, Window
 from understudy.task_source.messages import NoTaskError, Offer, parse_offer
@@ -50,8 +54,9 @@ _HOARD_S: Final = 0.5
 #: pauses between attempts to reach the queue
 _PAUSE_MIN_S: Final = 0.1
 _PAUSE_MAX_S: Final = 10.0
-#: how long an acquire waits until it is tried again
+#: how long an acquire waits until it is tried again, and how often that is done
 _AGAIN_S: Final = 1.0
+_TRIES_MAX: Final = 3
 #: how often the log repeats that messages were dropped
 _REPEAT_S: Final = 30.0
 #: how long answers that are due may take once the process is to end
@@ -87,6 +92,7 @@ class _Late(NamedTuple):
     at: float
     entry: Entry
     offer: Offer
+    tries: int
 
 
 class TaskFeed:
@@ -103,8 +109,9 @@ class TaskFeed:
 
     Attributes
     ----------
-    acquired, refused, dropped
-        Messages whose tasks were acquired, that were repetitions, and that offered no task.
+    acquired, refused, dropped, given_up
+        Messages whose tasks were acquired, that were repetitions, that offered no task, and whose
+        broker did not answer.
     """
 
     def __init__(
@@ -122,15 +129,17 @@ class TaskFeed:
         self._full_since: float | None = None
         self._gave_back = False
         #: answers, which come on another thread
-        self._answers: deque[tuple[Entry, Offer, Future[bool]]] = deque()
+        self._answers: deque[tuple[Entry, Offer, int, Future[bool]]] = deque()
         self._answered = threading.Event()
         self._late: deque[_Late] = deque()
         self._drops_told_at: float | None = None
         self._untold_drops = 0
         self._drop_reason = ""
+        self._numbers = count()
         self.acquired = 0
         self.refused = 0
         self.dropped = 0
+        self.given_up = 0
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Take tasks until `stopping` returns True; then acknowledge what was acquired."""
@@ -196,13 +205,14 @@ class TaskFeed:
         self._answered.wait(_BUSY_S)
 
     def _take(self, message: Message) -> None:
-        entry = self._window.add(message)
+        # In a partition of its own, because the order of the acknowledgments does not matter.
+        entry = self._window.add(message._replace(partition=next(self._numbers), token=message))
         try:
             offer = parse_offer(message.body)
         except NoTaskError as error:
             self._drop(entry, str(error))
         else:
-            self._acquire(entry, offer)
+            self._acquire(entry, offer, 1)
 
     def _acknowledge(self) -> None:
         if not self._is_open:
@@ -210,7 +220,7 @@ class TaskFeed:
         messages = self._window.take_filed()
         if messages:
             try:
-                self._queue.acknowledge(messages)
+                self._queue.acknowledge([message.token for message in messages])
             except SourceAwayError as error:
                 self._lose(error)
 
@@ -230,12 +240,16 @@ class TaskFeed:
 
     # The tasks -----------------------------------------------------------------------------------
 
-    def _acquire(self, entry: Entry, offer: Offer) -> None:
-        answer = self._taker.acquire(offer.id, offer.version)
-        answer.add_done_callback(partial(self._note_answer, entry, offer))
+    def _acquire(self, entry: Entry, offer: Offer, tries: int) -> None:
+        try:
+            answer = self._taker.acquire(offer.id, offer.version)
+        except UnderstudyError as error:
+            answer = Future()
+            answer.set_exception(error)
+        answer.add_done_callback(partial(self._note_answer, entry, offer, tries))
 
-    def _note_answer(self, entry: Entry, offer: Offer, answer: Future[bool]) -> None:
-        self._answers.append((entry, offer, answer))
+    def _note_answer(self, entry: Entry, offer: Offer, tries: int, answer: Future[bool]) -> None:
+        self._answers.append((entry, offer, tries, answer))
         if not self._answered.is_set():
             self._answered.set()
 
@@ -243,7 +257,7 @@ class TaskFeed:
         self._answered.clear()
         answers = self._answers
         while answers:
-            entry, offer, answer = answers.popleft()
+            entry, offer, tries, answer = answers.popleft()
             error = answer.exception()
             if error is None:
                 self.acquired += answer.result()
@@ -251,9 +265,12 @@ class TaskFeed:
                 self._window.file(entry)
             elif isinstance(error, CommandError):
                 self._drop(entry, f"its task is refused: {error}")
+            elif tries < _TRIES_MAX:
+                # Its broker does not answer, for instance. The message stays ours.
+                self._late.append(_Late(self._now() + _AGAIN_S, entry, offer, tries + 1))
             else:
-                # No broker answers, for instance. The message stays ours.
-                self._late.append(_Late(self._now() + _AGAIN_S, entry, offer))
+                self.given_up += 1
+                self._window.file(entry)
 
     def _try_late(self) -> None:
         now_s = self._now()
@@ -262,7 +279,7 @@ class TaskFeed:
             if late.entry.forgotten:
                 self._window.file(late.entry)  # The queue delivers it again.
             else:
-                self._acquire(late.entry, late.offer)
+                self._acquire(late.entry, late.offer, late.tries)
 
     def _drop(self, entry: Entry, reason: str) -> None:
         self._window.file(entry)

@@ -44,7 +44,7 @@ def open_queue(address: TaskSourceAddress, concurrency: int) -> TaskQueue:
     queue: TaskQueue
     if extra == "rabbitmq":
         prefetch = min(_PREFETCH_MAX, 2 * concurrency)
-        queue = module.RabbitQueue(server, name, prefetch, makes=True, what=_WHAT)
+        queue = module.RabbitQueue(server, name, prefetch, makes=True, in_order=False, what=_WHAT)
     elif extra == "nats":
         from understudy.queues.nats import plain_name
 

@@ -115,10 +115,10 @@ def test_a_message_is_acknowledged_once_its_task_is_acquired_or_refused(world: W
     assert world.queue.acknowledged == []
     world.taker.answers[1].set_result(False)
     world.turn()
-    assert world.queue.acknowledged == []  # They are acknowledged in order.
+    assert world.queue.acknowledged == [b]
     world.taker.answers[0].set_result(True)
     world.turn()
-    assert world.queue.acknowledged == [a, b]
+    assert world.queue.acknowledged == [b, a]
     assert (world.feed.acquired, world.feed.refused) == (1, 1)
 
 
@@ -187,6 +187,19 @@ def test_without_a_broker_the_message_is_kept_and_tried_again(world: World) -> N
     world.taker.answers[1].set_result(True)
     world.turn()
     assert world.queue.acknowledged == [a]
+
+
+def test_what_a_broker_has_that_is_away_for_long_does_not_stop_the_others(world: World) -> None:
+    a, b = world.put("a", "b")
+    world.turn()
+    world.taker.answers[1].set_result(True)
+    for tries in range(3):
+        world.taker.answers[-1 if tries else 0].set_exception(BrokerUnavailableError("nobody"))
+        world.turn()
+        assert world.queue.acknowledged == ([b, a] if tries == 2 else [b])
+        world.now_s += 1.1
+        world.turn()
+    assert (world.feed.acquired, world.feed.given_up) == (1, 1)
 
 
 def test_a_queue_that_is_away_is_said_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
