@@ -23,26 +23,20 @@ class PushSettings(msgspec.Struct, frozen=True):
         Each push is signed with all of them.
     server_url
         The address of an edge that receivers are told. None: the one at which this one listens.
-    credit
-        Deliveries under way for each broker.
     host_max
         Deliveries under way to one host and port.
     connect_s
         How long a connection may take, the search for the address of a name included.
     answer_s
         How long all of it may take.
-    drain_s
-        How long deliveries may go on once the edge is to end.
     """
 
     allowed: AllowList
     keys: tuple[bytes, ...]
     server_url: str | None = None
-    credit: int = 64
     host_max: int = 32
     connect_s: float = 5.0
     answer_s: float = 20.0
-    drain_s: float = 5.0
 
 
 def push_settings(hosts: str, key_file: Path | None, server_url: str | None) -> PushSettings | None:

@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from understudy.edge.push.allow_list import NotAllowedError, parse_allow_list
-from understudy.edge.push.carrier import Poster
 from understudy.edge.push.networks import reach_of
+from understudy.edge.push.poster import Poster
 from understudy.edge.push.posts import make_post
 from understudy.edge.push.settings import PushSettings
 from understudy_broker.protocol.messages import Forward
@@ -93,7 +93,7 @@ async def _serving(answer: Answer) -> AsyncIterator[_Server]:
 
 async def _post(url: str, allowed: str, times: int = 1, answer_s: float = 20.0) -> int:
     settings = PushSettings(parse_allow_list(allowed), KEYS, answer_s=answer_s)
-    poster, status = Poster(settings), 0
+    poster, status = Poster(settings, "http://edge"), 0
     try:
         for _ in range(times):
             status = await poster.post(make_post(Forward(url, "a", 0), KEYS, "http://edge", 1.0))

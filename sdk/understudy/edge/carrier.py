@@ -1,0 +1,127 @@
+"""The edge as a carrier: it takes deliveries from the brokers, makes them, and says how they ended.
+
+The brokers decide what is delivered when, and how often it is tried (`core.relay_scheme` there).
+The edge makes one attempt for each `Forward`, and answers it. It answers only in the session in
+which it was asked, because a broker that has lost the session has given the delivery to somebody
+else.
+
+How an attempt is made depends on the scheme of the address: a `Deliver` function for each scheme,
+which has time limits of its own, because a delivery without an end keeps a part of the credit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias
+
+import trio
+
+from understudy.edge.brokers import Brokers
+from understudy.errors import UnderstudyError
+from understudy_broker.link.link import Link
+from understudy_broker.protocol.messages import Carry, Forward, Forwarded, ToPeer, Welcome
+from understudy_store.addresses import scheme_of
+
+#: how long deliveries may go on once the edge is to end
+DRAIN_S: Final = 5.0
+
+_LOG: Final = logging.getLogger("understudy.edge")
+
+
+class DeliveryError(UnderstudyError):
+    """A delivery was not made; the message says why."""
+
+
+#: Makes one delivery, and returns once the receiver has taken it. Raises `DeliveryError` if that is
+#: not so. It is called on the loop of the edge, for as many deliveries at a time as the credit.
+Deliver: TypeAlias = Callable[[Forward], Awaitable[None]]
+
+
+class Carrier:
+    """The deliveries of one edge; see `open_carrier`.
+
+    Attributes
+    ----------
+    under_way
+        How many there are.
+    """
+
+    def __init__(
+        self,
+        brokers: Brokers,
+        deliver: Mapping[str, Deliver],
+        credit: int,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._brokers = brokers
+        self._deliver = deliver
+        self._credit = credit
+        self._nursery = nursery
+        #: how many sessions there have been with each broker
+        self._sessions: dict[Link, int] = {}
+        self.under_way = 0
+        self._idle = trio.Event()
+
+    def on_welcome(self, link: Link, _welcome: Welcome) -> None:
+        """Carry for a broker, which knows of no carrier in a new session."""
+        self._sessions[link] = self._sessions.get(link, 0) + 1
+        link.send(Carry(tuple(self._deliver), self._credit))
+
+    def on_message(self, link: Link, message: ToPeer) -> None:
+        """Begin a delivery."""
+        if isinstance(message, Forward):
+            self.under_way += 1
+            self._nursery.start_soon(self._carry, link, self._sessions.get(link), message)
+
+    async def finish(self) -> None:
+        """Take no more deliveries, and let those under way end, for some time."""
+        self._credit = 0
+        self._brokers.tell(Carry(tuple(self._deliver), 0))
+        with trio.move_on_after(DRAIN_S):
+            while self.under_way:
+                self._idle = trio.Event()
+                await self._idle.wait()
+
+    async def _carry(self, link: Link, session: int | None, forward: Forward) -> None:
+        try:
+            error = await self._attempt(forward)
+        finally:
+            self.under_way -= 1
+            self._idle.set()
+        if self._sessions.get(link) == session:
+            link.send(Forwarded(forward.address, forward.id, forward.version, error))
+
+    async def _attempt(self, forward: Forward) -> str | None:
+        """Try to deliver; return what went wrong, None if nothing did."""
+        try:
+            await self._deliver[scheme_of(forward.address)](forward)
+        except DeliveryError as error:
+            return str(error)
+        except Exception as error:
+            # An error in here must not end the edge, which serves others as well.
+            _LOG.exception("a delivery to %s has failed", forward.address)
+            return f"{type(error).__name__}: {error}"
+        return None
+
+
+@asynccontextmanager
+async def open_carrier(
+    brokers: Brokers, deliver: Mapping[str, Deliver], credit: int
+) -> AsyncIterator[Carrier]:
+    """Carry for the brokers while the block runs; to be opened before they are met.
+
+    Parameters
+    ----------
+    deliver
+        What delivers to the addresses of each scheme.
+    credit
+        Deliveries under way for each broker, of all schemes together.
+    """
+    async with trio.open_nursery() as nursery:
+        carrier = Carrier(brokers, deliver, credit, nursery)
+        brokers.follow(carrier.on_message, carrier.on_welcome)
+        yield carrier
+        await carrier.finish()
+        nursery.cancel_scope.cancel()
