@@ -7,16 +7,21 @@ The broker opens no connection to ``https://pay.example/hook`` and the like. A p
 deliveries that it takes at a time. A delivery goes to a carrier as `Forward` and stays *in flight*
 until the carrier answers (`Forwarded`) or is gone. There are two kinds.
 
-- The *offer* of a task. It is made once. If it fails, or nobody acquires the task after it, the
-  store offers the task again at its `retry_at`, as it does everywhere. If the carrier goes before
-  it has answered, the offer goes to another one at once.
+- The *offer* of a task. If nobody acquires the task after it, the store offers the task again at
+  its `retry_at`, as it does everywhere. An offer that fails is made again sooner while the task
+  waits: after `OFFER_RETRY_MS`, then after twice as long each time. But it pauses at least as long
+  as nothing has arrived at its place, so a place that is down for long is asked as seldom as the
+  store offers. The store's next offer begins anew, so nothing is kept of a task but its pause. If
+  the carrier goes before it has answered, the offer goes to another one at once. An offer whose
+  task is acquired has done what it is for, however it ends.
 - An *unblock*. The store owes it until a carrier has delivered it; a failed one is tried again
   after `unblock_retry_ms`, then after twice as long each time, up to `RETRY_MS_MAX`.
 
 Deliveries wait by *place*, which is the address without its path: ``https://pay.example``. Places
 have turns, and in each place the oldest goes first. A place may have in flight at most half of what
 other places leave of a carrier's credit, and always one; so a place that hangs leaves room for the
-others, and so does the next one that hangs.
+others, and so does the next one that hangs. A place whose receiver has said how long to leave it
+alone *rests*: it has no turns, for at least `OFFER_RETRY_MS` and at most `REST_MS_MAX`.
 
 What is not perfect
 -------------------
@@ -47,9 +52,15 @@ from understudy_store.slots import slot_of
 CREDIT_MAX: Final = 4_096
 #: the longest pause before an unblock is tried again
 RETRY_MS_MAX: Final = 600_000
+#: how long the first pause of an offer that has failed is, and how long the longest: what would
+#: pause longer is left to the store, which offers the task anyway
+OFFER_RETRY_MS: Final = 1_000
+OFFER_PAUSE_MS_MAX: Final = 32_000
+#: how long a place may rest because its receiver wants to
+REST_MS_MAX: Final = 60_000
 #: how long deliveries wait for the first carrier before the log says so
 UNCARRIED_MS: Final = 10_000
-#: places whose failures are remembered, so that each is logged once
+#: Places whose failures are remembered, so that each is logged once; and places that may rest.
 FAILING_MAX: Final = 1_024
 #: characters of an error that are logged
 _ERROR_CHARS_MAX: Final = 500
@@ -259,10 +270,14 @@ class RelayScheme:
         #: addresses of the offers that wait, by the ids of their tasks
         self._targets: dict[str, str] = {}
         self._owed: dict[Key, _Delivery] = {}
-        #: unblocks to be tried again: when, and which; some are owed no longer
+        #: offers that have failed, and when each is made again
+        self._pausing: dict[Key, tuple[int, _Delivery]] = {}
+        #: what is to be tried again: when, and which; some is no longer wanted
         self._retries: list[tuple[int, Key]] = []
-        #: places that could not be reached, each of which is logged once
-        self._failing: OrderedDict[str, None] = OrderedDict()
+        #: places that could not be reached, each of which is logged once, and since when
+        self._failing: OrderedDict[str, int] = OrderedDict()
+        #: places that have no turns, and until when
+        self._resting: dict[str, int] = {}
         #: schemes that something waits for and nobody carries, and when the log says so; None: it
         #: has said so
         self._uncarried: dict[str, int | None] = {}
@@ -272,6 +287,7 @@ class RelayScheme:
             lambda: {
                 "forwards_waiting": self._waiting.count,
                 "forwards_in_flight": len(self._flying),
+                "forwards_pausing": len(self._pausing),
             }
         )
 
@@ -301,6 +317,7 @@ class RelayScheme:
         target = self._targets.pop(task_id, None)
         if target is not None:
             self._waiting.remove((target, task_id))
+            self._pausing.pop((target, task_id), None)
 
     # Unblocks ------------------------------------------------------------------------------------
 
@@ -317,6 +334,9 @@ class RelayScheme:
             del self._owed[key]
         for key in [key for key in self._waiting.all_keys() if slot_of(key[1]) in slots]:
             self._waiting.remove(key)
+            self._targets.pop(key[1], None)
+        for key in [key for key in self._pausing if slot_of(key[1]) in slots]:
+            del self._pausing[key]
             self._targets.pop(key[1], None)
 
     # Carriers ------------------------------------------------------------------------------------
@@ -356,23 +376,58 @@ class RelayScheme:
             return  # It was taken back.
         del self._flying[key]
         self._may_assign = True
-        self._log_end(delivery, message.error)
+        self._heed(delivery.place, message)
         if delivery.promise is None:
-            if delivery.next_version is not None or key in self._owed:
-                next_version = delivery.next_version or 0
-                self._put_again(_Delivery(delivery.address, delivery.id, next_version, None))
+            self._end_offer(delivery, message.error)
+        elif self._owed.get(key) is None:
+            self._log_end(delivery, message.error)
+        else:
+            self._end_unblock(delivery, message.error)
+        self._set_due()
+
+    def _heed(self, place: str, message: Forwarded) -> None:
+        """Let a place rest, if its receiver wants to."""
+        if message.error is None or message.retry_after_ms is None:
             return
-        owed = self._owed.get(key)
-        if owed is None:
+        if place in self._resting or len(self._resting) < FAILING_MAX:
+            rest_ms = max(OFFER_RETRY_MS, min(message.retry_after_ms, REST_MS_MAX))
+            self._resting[place] = max(self._now + rest_ms, self._resting.get(place, 0))
+
+    def _end_offer(self, delivery: _Delivery, error: str | None) -> None:
+        is_failure = error is not None and self._is_wanted(delivery)
+        if is_failure or error is None:
+            # One whose task was acquired, or has settled, says nothing about the place.
+            self._log_end(delivery, error)
+        if delivery.next_version is not None or delivery.key in self._owed:
+            next_version = delivery.next_version or 0
+            self._put_again(_Delivery(delivery.address, delivery.id, next_version, None))
+        elif is_failure:
+            self._pause(delivery)
+
+    def _pause(self, delivery: _Delivery) -> None:
+        """Have an offer that has failed made again, unless the store does before."""
+        if delivery.place in self._resting:
+            self._put_again(delivery)  # The place has its turns again when it has rested.
             return
-        if message.error is None:
-            del self._owed[key]
-            self._machine.acknowledge(message.id, message.address)
+        delivery.attempts += 1
+        failing_ms = self._now - self._failing.get(delivery.place, self._now)
+        pause_ms = max(OFFER_RETRY_MS << min(delivery.attempts - 1, 32), failing_ms)
+        if pause_ms <= OFFER_PAUSE_MS_MAX:
+            at = self._now + pause_ms
+            self._pausing[delivery.key] = at, delivery
+            self._targets[delivery.id] = delivery.address
+            heapq.heappush(self._retries, (at, delivery.key))
+
+    def _end_unblock(self, delivery: _Delivery, error: str | None) -> None:
+        self._log_end(delivery, error)
+        owed = self._owed[delivery.key]
+        if error is None:
+            del self._owed[delivery.key]
+            self._machine.acknowledge(delivery.id, delivery.address)
             return
         owed.attempts += 1
         pause_ms = min(self._retry_ms << min(owed.attempts - 1, 32), RETRY_MS_MAX)
-        heapq.heappush(self._retries, (now + pause_ms, key))
-        self._set_due()
+        heapq.heappush(self._retries, (self._now + pause_ms, delivery.key))
 
     def _log_end(self, delivery: _Delivery, error: str | None) -> None:
         """Count the end of a delivery, and log the first failure at a place, and its end."""
@@ -385,7 +440,7 @@ class RelayScheme:
             return
         self._metrics.forwards_failed += 1
         if place not in self._failing:
-            self._failing[place] = None
+            self._failing[place] = self._now
             if len(self._failing) > FAILING_MAX:
                 self._failing.popitem(last=False)
             text = "a delivery has failed; it is tried again, and others to this place too"
@@ -399,6 +454,7 @@ class RelayScheme:
 
     def _put(self, delivery: _Delivery, *, first: bool = False) -> None:
         self._waiting.put(delivery, first=first)
+        self._pausing.pop(delivery.key, None)
         if delivery.promise is None:
             self._targets[delivery.id] = delivery.address
         else:
@@ -433,7 +489,7 @@ class RelayScheme:
         waiting = self._waiting
         while room and waiting.places:
             place = next(iter(waiting.places))
-            carrier = self._carrier_for(place)
+            carrier = None if place in self._resting else self._carrier_for(place)
             if carrier is None:
                 waiting.hold(place)
                 continue
@@ -462,17 +518,23 @@ class RelayScheme:
     # Time ----------------------------------------------------------------------------------------
 
     def tick(self, now: int) -> None:
-        """Queue the unblocks that are to be tried again, and say what nobody carries."""
+        """Queue what is to be tried again, and say what nobody carries."""
         self._now = now
         if self.due_at is None or now < self.due_at:
             return
         while self._retries and self._retries[0][0] <= now:
-            _, key = heapq.heappop(self._retries)
+            at, key = heapq.heappop(self._retries)
             owed = self._owed.get(key)
-            if owed is not None and key not in self._flying and self._waiting.get(key) is None:
+            pauses_until, offer = self._pausing.get(key, (None, None))
+            if offer is not None and pauses_until == at:
+                self._put(offer)
+            elif owed is not None and key not in self._flying and self._waiting.get(key) is None:
                 self._put(owed)
-        for scheme, at in self._uncarried.items():
-            if at is not None and at <= now:
+        for place in [place for place, until in self._resting.items() if until <= now]:
+            del self._resting[place]
+            self._may_assign = True
+        for scheme, said_at in self._uncarried.items():
+            if said_at is not None and said_at <= now:
                 self._uncarried[scheme] = None
                 text = "no edge delivers to addresses of this scheme: they wait for one"
                 self._events.add("warning", text, scheme=scheme)
@@ -490,6 +552,7 @@ class RelayScheme:
 
     def _set_due(self) -> None:
         times = [at for at in self._uncarried.values() if at is not None]
+        times += self._resting.values()
         if self._retries:
             times.append(self._retries[0][0])
         self.due_at = min(times, default=None)

@@ -301,12 +301,15 @@ class Forwarded(Message, tag="forwarded", frozen=True):
     ----------
     error
         The reason why it was not delivered. None: the receiver has taken it.
+    retry_after_ms
+        How long the receiver wants to be left alone, if it was not delivered and it has said so.
     """
 
     address: str
     id: str
     version: int
     error: str | None = None
+    retry_after_ms: int | None = None
 
 
 class Bye(Message, tag="bye", frozen=True):

@@ -27,11 +27,24 @@ from understudy_store.addresses import scheme_of
 #: how long deliveries may go on once the edge is to end
 DRAIN_S: Final = 5.0
 
+#: the longest rest of a receiver that is told; brokers bound it themselves
+_REST_S_MAX: Final = 86_400.0
+
 _LOG: Final = logging.getLogger("understudy.edge")
 
 
 class DeliveryError(UnderstudyError):
-    """A delivery was not made; the message says why."""
+    """A delivery was not made; the message says why.
+
+    Attributes
+    ----------
+    retry_after_s
+        How long the receiver wants to be left alone, if it has said so.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 #: Makes one delivery, and returns once the receiver has taken it. Raises `DeliveryError` if that is
@@ -91,19 +104,30 @@ class Carrier:
             self.under_way -= 1
             self._idle.set()
         if self._sessions.get(link) == session:
-            link.send(Forwarded(forward.address, forward.id, forward.version, error))
+            link.send(_answer(forward, error))
 
-    async def _attempt(self, forward: Forward) -> str | None:
+    async def _attempt(self, forward: Forward) -> DeliveryError | None:
         """Try to deliver; return what went wrong, None if nothing did."""
         try:
             await self._deliver[scheme_of(forward.address)](forward)
         except DeliveryError as error:
-            return str(error)
+            return error
         except Exception as error:
             # An error in here must not end the edge, which serves others as well.
             _LOG.exception("a delivery to %s has failed", forward.address)
-            return f"{type(error).__name__}: {error}"
+            return DeliveryError(f"{type(error).__name__}: {error}")
         return None
+
+
+def _answer(forward: Forward, error: DeliveryError | None) -> Forwarded:
+    retry_after_s = None if error is None else error.retry_after_s
+    return Forwarded(
+        forward.address,
+        forward.id,
+        forward.version,
+        None if error is None else str(error),
+        None if retry_after_s is None else round(min(retry_after_s, _REST_S_MAX) * 1_000),
+    )
 
 
 @asynccontextmanager

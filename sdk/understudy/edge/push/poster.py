@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpcore
 import trio
@@ -14,7 +14,7 @@ import trio
 from understudy.edge.carrier import DeliveryError
 from understudy.edge.push.allow_list import NotAllowedError
 from understudy.edge.push.backend import CheckedBackend
-from understudy.edge.push.posts import Post, flaw_of, make_post
+from understudy.edge.push.posts import Post, flaw_of, make_post, retry_after_s
 from understudy.edge.push.settings import PushSettings
 from understudy.edge.push.turns import Turns
 from understudy_broker.protocol.messages import Forward
@@ -32,6 +32,13 @@ _NETWORK_ERRORS: Final = (
     httpcore.ProtocolError,
     httpcore.TimeoutException,
 )
+
+
+class Answer(NamedTuple):
+    """What is read of an answer: its status, and its header Retry-After."""
+
+    status: int
+    retry_after: str | None
 
 
 class Poster:
@@ -64,21 +71,23 @@ class Poster:
         try:
             async with self._turns.turn(post.host, post.port):
                 # Deliveries to the host may have taken long, so it is signed anew.
-                flaw = flaw_of(await self.post(self._post_of(forward)))
+                answer = await self.post(self._post_of(forward))
         except trio.TooSlowError:
             raise DeliveryError(f"no answer within {self._settings.answer_s:g} s") from None
         except NotAllowedError as error:
             raise DeliveryError(str(error)) from None
         except _NETWORK_ERRORS as error:
             raise DeliveryError(f"{type(error).__name__}: {error}") from None
+        flaw = flaw_of(answer.status)
         if flaw is not None:
-            raise DeliveryError(flaw)
+            rest_s = retry_after_s(answer.status, answer.retry_after, time.time())
+            raise DeliveryError(flaw, rest_s)
 
     def _post_of(self, forward: Forward) -> Post:
         return make_post(forward, self._settings.keys, self._server_url, time.time())
 
-    async def post(self, post: Post) -> int:
-        """Send a request; return the status of the answer.
+    async def post(self, post: Post) -> Answer:
+        """Send a request; return the answer.
 
         Raises
         ------
@@ -99,12 +108,18 @@ class Poster:
                 if _is_short(response):
                     # Then its connection can be used again; any other ends with the answer.
                     await response.aread()
-                return response.status
+                return Answer(response.status, _retry_after(response))
 
     async def aclose(self) -> None:
         """Close all connections."""
         for pool in self._pools.values():
             await pool.aclose()
+
+
+def _retry_after(response: httpcore.Response) -> str | None:
+    found = (text for name, text in response.headers if name.lower() == b"retry-after")
+    text = next(found, None)
+    return None if text is None else text.decode("latin-1")
 
 
 def _is_short(response: httpcore.Response) -> bool:

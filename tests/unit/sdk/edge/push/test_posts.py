@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from understudy import ConfigurationError
-from understudy.edge.push.posts import flaw_of, make_post, message_id
+from understudy.edge.push.posts import flaw_of, make_post, message_id, retry_after_s
 from understudy.edge.push.settings import push_settings
 from understudy.signatures import KEY_VARIABLE, parse_keys, verify
 from understudy_broker.protocol.messages import Forward
@@ -95,3 +96,27 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = push_settings("pay.example", None, None)
     assert settings is not None
     assert settings.keys == KEYS
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "rest_s"),
+    [
+        (503, "0", 0.0),
+        (429, " 12 ", 12.0),
+        (503, None, None),
+        (500, "12", None),
+        (302, "12", None),
+        (503, "-3", None),
+        (503, "soon", None),
+        (503, "1e9", None),
+        (503, "9" * 400, math.inf),
+        (503, "Thu, 01 Jan 1970 00:00:40 GMT", 30.0),
+        (503, "Thu, 01 Jan 1970 00:00:01 GMT", 0.0),
+        (503, "Thu, 99 Jan 1970 00:00:01 GMT", None),
+        (503, "²", None),
+    ],
+)
+def test_how_long_a_receiver_wants_to_be_left_alone(
+    status: int, text: str | None, rest_s: float | None
+) -> None:
+    assert retry_after_s(status, text, 10.0) == rest_s
