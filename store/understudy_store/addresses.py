@@ -32,7 +32,7 @@ _SLOT_SCHEME = "slot://"
 
 #: schemes of addresses that a carrier delivers to
 RELAYED_SCHEMES: Final = (
-    "http", "https", "grpc", "amqp", "amqps", "nats", "redis", "rediss", "sqs", "kafka",
+    "http", "https", "grpc", "grpcs", "amqp", "amqps", "nats", "redis", "rediss", "sqs", "kafka",
 )  # fmt: skip
 #: characters of an address of these schemes
 RELAYED_CHARS_MAX: Final = 512

@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 import trio
 
+from understudy import extras
 from understudy.edge.address import is_loopback, place
 from understudy.edge.app import make_app, make_legacy_poll_app
 from understudy.edge.brokers import Brokers, open_brokers
@@ -189,9 +190,15 @@ async def _carrying(edge: Edge, own_url: str) -> AsyncIterator[None]:
             # It needs a client of HTTP, which edges that push nothing do without.
             from understudy.edge.push.poster import SCHEMES, open_poster
 
-            opened = open_poster(push, push.server_url or own_url)
-            poster = await stack.enter_async_context(opened)
+            server_url = push.server_url or own_url
+            poster = await stack.enter_async_context(open_poster(push, server_url))
             deliver |= dict.fromkeys(SCHEMES, poster.deliver)
+            if not extras.missing("grpc", "google.protobuf"):
+                from understudy.edge.grpc import pusher as grpc_push
+
+                opened = grpc_push.open_pusher(push, server_url)
+                pusher = await stack.enter_async_context(opened)
+                deliver |= dict.fromkeys(grpc_push.SCHEMES, pusher.deliver)
         if deliver:
             await stack.enter_async_context(
                 open_carrier(edge.brokers, deliver, edge.settings.credit)

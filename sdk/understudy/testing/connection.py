@@ -113,7 +113,7 @@ class StageConnection:
         """True, because on a stage the runtime itself performs nothing."""
         return True
 
-    def acquire(self, id: str, version: int) -> Future[bool]:
+    def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]:
         """Refuse it: nothing is pushed on a stage, where nodes perform all tasks."""
         raise NotImplementedError(f"task {id!r}, version {version}: nothing is pushed on a stage")
 

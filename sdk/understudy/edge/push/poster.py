@@ -35,7 +35,7 @@ _NETWORK_ERRORS: Final = (
 
 
 class Answer(NamedTuple):
-    """What is read of an answer: its status, and its header Retry-After."""
+    """The status of an answer, and its header Retry-After."""
 
     status: int
     retry_after: str | None

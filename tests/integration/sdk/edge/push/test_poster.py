@@ -193,7 +193,7 @@ async def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to(
             address = "10.255.255.1" if len(asked) > 1 else "127.0.0.1"
             return [(None, None, None, None, (address, port))]
 
-        monkeypatch.setattr("understudy.edge.push.backend.getaddrinfo", lookup)
+        monkeypatch.setattr("understudy.edge.push.resolution.getaddrinfo", lookup)
         url = f"http://pay.internal:{server.port}/"
         assert await _post(url, f"private:pay.internal:{server.port}") == 202
         assert (asked, server.connections) == (["pay.internal"], 1)
@@ -207,7 +207,7 @@ async def test_of_several_addresses_only_those_that_are_allowed_are_tried(
         texts = ("169.254.169.254", "fe80::1%eth0", "127.0.0.1")
         return [(None, None, None, None, (text, port)) for text in texts]
 
-    monkeypatch.setattr("understudy.edge.push.backend.getaddrinfo", lookup)
+    monkeypatch.setattr("understudy.edge.push.resolution.getaddrinfo", lookup)
     async with _serving(partial(_say, _OK)) as server:
         url = f"http://pay.internal:{server.port}/"
         assert await _post(url, f"private:pay.internal:{server.port}") == 202

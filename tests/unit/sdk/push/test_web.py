@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import doctest
 import io
 import json
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -14,11 +16,13 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 
 from tests.support import eventually
-from understudy import ConfigurationError, Runtime, push, signatures
+from understudy import ConfigurationError, Runtime, signatures
 from understudy.edge.push import allow_list, networks, posts
-from understudy.push import BODY_BYTES_MAX, PushASGI, PushWSGI
+from understudy.push import PushASGI, PushWSGI, asgi, servicer, web, wsgi
+from understudy.push.web import BODY_BYTES_MAX
 from understudy.signatures import KEY_VARIABLE, parse_keys, sign
 from understudy_store import addresses
 
@@ -35,11 +39,12 @@ class Connection:
         self.os_pid = __import__("os").getpid()
         self.acquired: list[tuple[str, int]] = []
         self.future: Future[bool] = Future()
+        self.ended: Future[None] = Future()
         self.has_room = True
 
-    def acquire(self, id: str, version: int) -> Future[bool]:
+    def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]:
         self.acquired.append((id, version))
-        return self.future
+        return self.future, self.ended
 
 
 @pytest.fixture
@@ -61,8 +66,13 @@ def signed(body: bytes, at_s: float | None = None) -> dict[str, str]:
 Ask = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture(params=["asgi", "wsgi"])
-def ask(request: pytest.FixtureRequest, runtime: Runtime) -> Ask:
+@pytest.fixture
+def hold() -> bool:
+    return False
+
+
+@pytest.fixture(params=["asgi", "asgi on trio", "wsgi"])
+def ask(request: pytest.FixtureRequest, runtime: Runtime, hold: bool) -> Ask:
     """Send a request to the middleware; return status and text."""
 
     def inner_wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -75,7 +85,7 @@ def ask(request: pytest.FixtureRequest, runtime: Runtime) -> Ask:
         await send({"type": "http.response.body", "body": body})
 
     async def post_asgi(method: str, path: str, body: bytes, headers: dict[str, str]) -> Any:
-        app: Any = PushASGI(runtime, inner_asgi, key=KEY)
+        app: Any = PushASGI(runtime, inner_asgi, key=KEY, hold=hold)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             return await client.request(method, path, content=body, headers=headers)
@@ -87,11 +97,12 @@ def ask(request: pytest.FixtureRequest, runtime: Runtime) -> Ask:
         body = body.encode() if isinstance(body, str) else body
         headers = signed(body) if headers is None else headers
         if request.param == "asgi":
-            import asyncio
-
             answer = asyncio.run(post_asgi(method, path, body, headers))
             return answer.status_code, answer.text
-        app: Any = PushWSGI(runtime, inner_wsgi, key=KEY)
+        if request.param == "asgi on trio":
+            answer = trio.run(post_asgi, method, path, body, headers)
+            return answer.status_code, answer.text
+        app: Any = PushWSGI(runtime, inner_wsgi, key=KEY, hold=hold)
         with httpx.Client(transport=httpx.WSGITransport(app), base_url="http://x") as client:
             answer = client.request(method, path, content=body, headers=headers)
         return answer.status_code, answer.text
@@ -148,8 +159,10 @@ def test_other_methods_and_paths(ask: Ask) -> None:
     assert ask(EXECUTE, path="/understudy/") == (200, "inner /understudy/")
 
 
+# httpx leaves the body that nobody has read to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_body_that_is_too_long(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("understudy.push.BODY_BYTES_MAX", 100)
+    monkeypatch.setattr("understudy.push.web.BODY_BYTES_MAX", 100)
     body = EXECUTE.encode() + b" " * 100
     assert ask(body)[0] == 413
     assert BODY_BYTES_MAX > 8 * 1024 * 1024
@@ -161,6 +174,62 @@ def test_a_task_that_cannot_be_acquired_is_logged(
     connection.future.set_exception(RuntimeError("no broker"))
     assert ask(EXECUTE) == (202, "")
     eventually(lambda: "task a was pushed here, and cannot be acquired: no broker" in caplog.text)
+
+
+# Answers that are held ----------------------------------------------------------------------------
+
+
+def later(*acts: Callable[[], object]) -> threading.Thread:
+    """Do things, one after the other, while a request is answered."""
+
+    def act() -> None:
+        for each in acts:
+            time.sleep(0.02)
+            each()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("hold", [True])
+def test_an_answer_is_held_until_the_task_is_given_up(ask: Ask, connection: Connection) -> None:
+    order: list[str] = []
+    thread = later(
+        lambda: connection.future.set_result(True),
+        lambda: order.append("performed"),
+        lambda: connection.ended.set_result(None),
+    )
+    assert ask(EXECUTE) == (200, "")
+    assert order == ["performed"]
+    thread.join()
+    assert connection.acquired == [("a", 2)]
+
+
+@pytest.mark.parametrize("hold", [True])
+def test_nothing_is_held_for_what_is_no_task_here(ask: Ask, connection: Connection) -> None:
+    assert ask(UNBLOCK) == (202, "")
+    assert ask(EXECUTE, {})[0] == 401
+    connection.future.set_result(False)
+    assert ask(EXECUTE) == (200, "")
+    connection.has_room = False
+    assert ask(EXECUTE)[0] == 503
+
+
+@pytest.mark.parametrize("hold", [True])
+def test_an_answer_is_held_and_the_task_cannot_be_acquired(
+    ask: Ask, connection: Connection
+) -> None:
+    connection.future.set_exception(RuntimeError("no broker"))
+    status, text = ask(EXECUTE)
+    assert (status, "no broker" in text) == (503, True)
+
+
+@pytest.mark.parametrize("hold", [True])
+def test_an_answer_is_held_and_the_connection_ends(ask: Ask, connection: Connection) -> None:
+    connection.future.set_result(True)
+    connection.ended.set_exception(RuntimeError("stopped"))
+    assert ask(EXECUTE) == (503, "stopped")
 
 
 @pytest.mark.parametrize("kind", [PushASGI, PushWSGI])
@@ -218,7 +287,9 @@ async def test_a_request_that_is_cut_off_and_a_life_without_an_inner_application
     assert sent[0]["status"] == 404
 
 
-@pytest.mark.parametrize("module", [push, signatures, allow_list, networks, posts, addresses])
+@pytest.mark.parametrize(
+    "module", [asgi, wsgi, servicer, web, signatures, allow_list, networks, posts, addresses]
+)
 def test_the_examples_in_docstrings(module: ModuleType) -> None:
     found = doctest.testmod(module)
     assert found.attempted
