@@ -23,8 +23,8 @@ SCHEMES: Final = ("http", "https")
 #: bytes of an answer that is read
 _ANSWER_BYTES_MAX: Final = 65_536
 _IDLE_CONNECTION_S: Final = 30.0
-#: open connections, idle ones included
-_CONNECTIONS_MAX: Final = 256
+#: hosts that may have as many pushes under way as one may; beyond, connections are waited for
+_HOSTS_FULL: Final = 8
 
 _NETWORK_ERRORS: Final = (
     OSError,
@@ -58,7 +58,7 @@ class Poster:
         self._pools = {
             scheme: httpcore.AsyncConnectionPool(
                 ssl_context=tls,
-                max_connections=_CONNECTIONS_MAX,
+                max_connections=_HOSTS_FULL * settings.host_max,
                 keepalive_expiry=_IDLE_CONNECTION_S,
                 network_backend=CheckedBackend(scheme, settings.allowed),
             )

@@ -1,12 +1,14 @@
-"""A service that takes pushes: ``service.py wsgi|asgi|grpc PORT DESCRIPTOR EDGE [hold]``.
+"""A service that takes pushes: ``service.py wsgi|asgi|grpc|lambda PORT DESCRIPTOR EDGE [hold]``.
 
 Its socket is given to it, so that the next process at this address finds what came in between; but
-that of gRPC is its own.
+that of gRPC is its own. Of kind "lambda" it has none: it reads events of AWS Lambda, one in each
+line, and writes the responses.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import sys
 import time
@@ -19,6 +21,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import grpc
 import hypercorn.asyncio
 import hypercorn.config
+from mangum import Mangum
 
 from understudy import Context, Runtime
 from understudy.push import PushASGI, PushWSGI, add_push_servicer
@@ -75,6 +78,13 @@ if __name__ == "__main__":
         server.set_app(wsgi)
         print("service listens", flush=True)
         server.serve_forever()
+    elif KIND == "lambda":
+        lambda_app: Any = PushASGI(runtime, key=KEY, hold=HOLD)
+        handler = Mangum(lambda_app, lifespan="off")
+        print("service listens", flush=True)
+        for line in sys.stdin:
+            context: Any = None
+            print(json.dumps(handler(json.loads(line), context)), flush=True)
     elif KIND == "grpc":
         rpc = grpc.server(ThreadPoolExecutor(8))
         add_push_servicer(rpc, runtime, key=KEY, hold=HOLD)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from understudy import ConfigurationError
+from understudy.edge.options import EdgeOptions
 from understudy.edge.push.posts import flaw_of, make_post, message_id, retry_after_s
 from understudy.edge.push.settings import push_settings
 from understudy.signatures import KEY_VARIABLE, parse_keys, verify
@@ -82,18 +83,23 @@ def test_only_2xx_is_taken(status: int, flaw: str | None) -> None:
 
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    assert push_settings("", None, None) is None
+    assert push_settings(EdgeOptions()) is None
     with pytest.raises(ConfigurationError, match=r"there is no key: .*--push-key-file.*openssl"):
-        push_settings("pay.example", None, None)
+        push_settings(EdgeOptions(push="pay.example"))
     file = tmp_path / "key"
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
-        push_settings("pay.example", file, None)
+        push_settings(EdgeOptions(push="pay.example", push_key_file=file))
     file.write_text(f"{KEY}\n")
-    settings = push_settings("pay.example", file, EDGE)
+    settings = push_settings(
+        EdgeOptions(
+            push="pay.example", push_key_file=file, push_url=EDGE, push_max=5, push_timeout=60
+        )
+    )
     assert settings is not None
     assert (settings.keys, settings.server_url) == (KEYS, EDGE)
+    assert (settings.host_max, settings.answer_s) == (2, 60)
     monkeypatch.setenv(KEY_VARIABLE, KEY)
-    settings = push_settings("pay.example", None, None)
+    settings = push_settings(EdgeOptions(push="pay.example"))
     assert settings is not None
     assert settings.keys == KEYS
 
