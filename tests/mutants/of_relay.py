@@ -40,6 +40,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _RELAY,
     ),
     _mutant(
+        "offers-of-acquired-tasks-have-failed",
+        None,
+        "an offer whose task is acquired has not failed, however it ends",
+        f"{_SCHEME}.RelayScheme._end_offer",
+        swap("error is not None and self._is_wanted(delivery)", "error is not None"),
+        _RELAY,
+    ),
+    _mutant(
         "a-dead-place-is-asked-as-often",
         None,
         "a place that is down for long is asked as seldom as the store offers",

@@ -9,7 +9,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from mangum import Mangum
 
 from tests.support import eventually
 from understudy import ConfigurationError, Runtime, signatures
@@ -174,6 +175,59 @@ def test_a_task_that_cannot_be_acquired_is_logged(
     connection.future.set_exception(RuntimeError("no broker"))
     assert ask(EXECUTE) == (202, "")
     eventually(lambda: "task a was pushed here, and cannot be acquired: no broker" in caplog.text)
+
+
+# AWS Lambda --------------------------------------------------------------------------------------
+
+
+def lambda_event(kind: str, body: str, headers: dict[str, str], is_base64: bool) -> dict[str, Any]:
+    """Return a request as AWS Lambda gets it from a function URL, an API Gateway, a balancer."""
+    if is_base64:
+        body = base64.b64encode(body.encode()).decode()
+    event: dict[str, Any] = {"headers": headers, "body": body, "isBase64Encoded": is_base64}
+    if kind == "function url":
+        http = {"method": "POST", "path": "/understudy", "sourceIp": "203.0.113.7"}
+        more = {"version": "2.0", "rawPath": "/understudy", "rawQueryString": ""}
+        return {**event, **more, "requestContext": {"http": http}}
+    asked = {"httpMethod": "POST", "path": "/understudy"}
+    if kind == "balancer":
+        return {**event, **asked, "queryStringParameters": {}, "requestContext": {"elb": {}}}
+    return {
+        **event, **asked, "resource": "/understudy", "queryStringParameters": None,
+        "multiValueQueryStringParameters": None,
+        "multiValueHeaders": {name: [text] for name, text in headers.items()},
+        "requestContext": {"identity": {"sourceIp": "203.0.113.7"}},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def _loop() -> Iterator[None]:
+    """The loop that Mangum takes, and would leave open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("_loop")
+@pytest.mark.parametrize("is_base64", [False, True])
+@pytest.mark.parametrize("kind", ["function url", "gateway", "balancer"])
+def test_on_aws_lambda(
+    kind: str, is_base64: bool, runtime: Runtime, connection: Connection
+) -> None:
+    connection.future.set_result(True)
+    connection.ended.set_result(None)
+    app: Any = PushASGI(runtime, key=KEY, hold=True)
+    handler = Mangum(app, lifespan="off")
+    body = json.dumps({"kind": "execute", "data": {"task": {"id": "ä", "version": 2}}})
+    context: Any = None
+    headers = {"content-type": "application/json", "host": "x", **signed(body.encode())}
+    answer = handler(lambda_event(kind, body, headers, is_base64), context)
+    assert (answer["statusCode"], answer["body"]) == (200, "")
+    assert connection.acquired == [("ä", 2)]
+    forged = {**headers, "webhook-id": "msg_2"}
+    assert handler(lambda_event(kind, body, forged, is_base64), context)["statusCode"] == 401
 
 
 # Answers that are held ----------------------------------------------------------------------------
