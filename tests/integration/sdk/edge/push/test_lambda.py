@@ -71,16 +71,18 @@ class Platform:
 
 
 @contextmanager
-def platform(world: World, edge: str) -> Iterator[Platform]:
-    path = Path(__file__).with_name("service.py")
+def serving_on_platform(
+    folder: Path, port: int, *program: str, **variables: str
+) -> Iterator[Platform]:
+    """Run a program that reads events and writes responses, and give it the requests at a port."""
     process = subprocess.Popen(
-        [sys.executable, str(path), "lambda", str(world.port), "-1", edge, "hold"],
-        cwd=world.folder, env=environment(), text=True,
+        [sys.executable, *program],
+        cwd=folder, env=environment(**variables), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "service listens\n"
-    found = Platform(world.port, process)
+    found = Platform(port, process)
     found.freeze(True)
     thread = threading.Thread(target=found.server.serve_forever, args=(0.05,))
     thread.start()
@@ -103,7 +105,12 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_a_function_that_waits_while_its_process_is_frozen(world: World) -> None:
     _, edge = world.edge()
     target = f"{world.target}/understudy"
-    with Runtime("clients", url=world.url) as runtime, platform(world, edge) as service:
+    program = Path(__file__).with_name("service.py")
+    words = (str(program), "lambda", str(world.port), "-1", edge, "hold")
+    with (
+        Runtime("clients", url=world.url) as runtime,
+        serving_on_platform(world.folder, world.port, *words) as service,
+    ):
         call = runtime.options(target=target).rpc("charge-1", "charge", 100)
         # It is answered once the function has nothing to do but to wait.
         eventually(lambda: service.answers == [200], PATIENCE_S)
