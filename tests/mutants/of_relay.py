@@ -157,6 +157,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         swap("(address, *embedded)", "(address,)"),
         _NETWORKS,
     ),
+    Area("tests/integration").mutant(
+        "addresses-of-grpc-unchecked",
+        None,
+        "a private address is pushed to only where the allow-list says so, over gRPC too",
+        "understudy.edge.grpc.pusher._passed",
+        swap("allowed.check_address(place.scheme, place.host, place.port, address)", "pass"),
+        "sdk/edge/grpc/test_pusher.py",
+    ),
+    _mutant(
+        "suspended-tasks-are-never-let-go",
+        None,
+        "a receiver that holds its answer hears when a task is suspended",
+        "understudy_actors.node.state.NodeState.keep_warm",
+        drop("self.on_let_go(activation.id, activation.version)"),
+        "actors/node/test_let_go.py",
+    ),
     _mutant(
         "old-pushes-are-taken",
         None,

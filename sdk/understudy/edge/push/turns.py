@@ -21,6 +21,10 @@ class Turns:
         self._host_max = host_max
         self._hosts: dict[tuple[str, int], trio.CapacityLimiter] = {}
 
+    def __len__(self) -> int:
+        """Return to how many hosts and ports deliveries are under way, or wait."""
+        return len(self._hosts)
+
     @asynccontextmanager
     async def turn(self, host: str, port: int) -> AsyncIterator[None]:
         """Wait until few enough are under way, and count as one of them in the block."""

@@ -73,7 +73,7 @@ def target_of(world: ServiceWorld, kind: str) -> str:
 
 @pytest.mark.parametrize("kind", ["wsgi", "asgi", "grpc"])
 def test_a_function_that_waits_is_resumed_by_a_later_push(world: ServiceWorld, kind: str) -> None:
-    _, edge = world.edge()
+    program, edge = world.edge()
     target = target_of(world, kind)
     with Runtime("clients", url=world.url) as runtime:
         with serving(world, kind, edge):
@@ -88,6 +88,7 @@ def test_a_function_that_waits_is_resumed_by_a_later_push(world: ServiceWorld, k
         # It was no node: nothing but pushes came to it.
         groups = run("groups", "--json", "--url", world.url, cwd=world.folder).stdout
         assert '"pay"' not in groups
+    assert program.stop() == 0
 
 
 def test_a_service_that_is_killed_at_work(world: ServiceWorld) -> None:
