@@ -89,6 +89,8 @@ class PushReceiver:
             # What waits here for a thread would be given back, and pushed again at once.
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, "as many functions run here as may")
         ended: Future[Answer] = Future()
+        # A server that cancels its request, because the edge is gone, does not cancel the task.
+        ended.set_running_or_notify_cancel()
         # To begin a connection may take a while, and the loop of the service must not wait.
         threading.Thread(
             target=self._perform, args=(offer, ended), name="understudy-push", daemon=True

@@ -136,13 +136,17 @@ class GrpcPusher:
         self._close_idle()
         channel = self._channels.get(place)
         if channel is None:
-            with trio.fail_after(self._settings.connect_s):
-                found = await resolve(place.host, place.port)
-            addresses = _passed(allowed, place, found)
+            addresses = _passed(allowed, place, await self._resolve(place))
             channel = self._channels.get(place)  # somebody may have been quicker
             if channel is None:
                 channel = self._channels[place] = _Channel(self._connect(place, addresses))
         return channel
+
+    async def _resolve(self, place: Place) -> list[Address]:
+        limit_s = self._settings.connect_s
+        with trio.move_on_after(limit_s):
+            return await resolve(place.host, place.port)
+        raise ResolutionError(f"{place.host} cannot be resolved within {limit_s:g} s")
 
     def _connect(self, place: Place, addresses: Sequence[Address]) -> grpc.Channel:
         target, options = _target(addresses, place.port), _options(place)

@@ -279,6 +279,42 @@ def test_an_answer_is_held_and_the_task_cannot_be_acquired(
     assert (status, "no broker" in text) == (503, True)
 
 
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+def test_a_request_that_is_canceled_while_its_answer_is_held(
+    library: str,
+    runtime: Runtime,
+    connection: Connection,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app: Any = PushASGI(runtime, key=KEY, hold=True)
+    body = EXECUTE.encode()
+    headers = [(name.encode(), text.encode()) for name, text in signed(body).items()]
+    scope = {"type": "http", "method": "POST", "path": "/understudy", "headers": headers}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: object) -> None:
+        raise AssertionError(message)
+
+    async def on_asyncio() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(app(scope, receive, send), 0.05)
+
+    async def on_trio() -> None:
+        with trio.move_on_after(0.05):
+            await app(scope, receive, send)
+
+    if library == "trio":
+        trio.run(on_trio)
+    else:
+        asyncio.run(on_asyncio())
+    # The task goes on, and its end disturbs nobody.
+    connection.future.set_result(True)
+    connection.ended.set_result(None)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("hold", [True])
 def test_an_answer_is_held_and_the_connection_ends(ask: Ask, connection: Connection) -> None:
     connection.future.set_result(True)
