@@ -38,6 +38,7 @@ from understudy_store.addresses import check_name
 
 if TYPE_CHECKING:
     from understudy.processes.spawn import Spawned
+    from understudy.queues.addresses import TaskSourceAddress
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +54,8 @@ DEFAULT_TIMEOUT_S: Final = 30 * 24 * 3600.0
 #: seconds that a stop may take after a start that failed
 _FAILED_STOP_S: Final = 1.0
 CONCURRENCY: Final = NodeConfig().concurrency
+#: the environment variable for the task source, which may hold a password
+TASK_SOURCE_VARIABLE: Final = "UNDERSTUDY_TASK_SOURCE"
 CONCURRENCY_MAX: Final = 2**31 - 1
 
 
@@ -95,6 +98,11 @@ class Runtime:
         default trio.
     connect_timeout : float or timedelta, optional
         Seconds to wait for a broker that does not answer; by default 10.
+    task_source : str, optional
+        The URL of a queue that this process takes its tasks from, instead of those of its group:
+        ``amqp://mq.internal/orders``, ``nats://…`` or ``redis://…``. It may have a user and a
+        password. Calls without a target go there. By default the environment variable
+        UNDERSTUDY_TASK_SOURCE, else none.
 
     Attributes
     ----------
@@ -102,6 +110,8 @@ class Runtime:
         The promises in the store.
     schedules : Schedules
         The schedules in the store.
+    task_source : str or None
+        The address of the queue that this process takes its tasks from, without a password.
 
     Raises
     ------
@@ -136,6 +146,7 @@ class Runtime:
         concurrency: int = CONCURRENCY,
         loop: LoopName = "trio",
         connect_timeout: float | timedelta = 10.0,
+        task_source: str | None = None,
     ) -> None:
         group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
         check_text("url", url)
@@ -155,7 +166,9 @@ class Runtime:
             config=NodeConfig(concurrency=_checked_concurrency(concurrency)),
             connect_timeout_s=seconds("connect_timeout", connect_timeout, zero=True),
             pickle=pickle,
+            task_source=_task_source(task_source),
         )
+        self.task_source = self.session.task_source and self.session.task_source.target
         self.promises = Promises(self.session)
         self.schedules = Schedules(self.session, UNSET)
         self._caller = Caller(self.session, UNSET)
@@ -221,6 +234,7 @@ class Runtime:
             retry=retry,
             concurrency=concurrency,
             loop=loop,
+            task_source="",
         )
         runtime.session.embedded = embedded
         runtime.session.pickle_asked = bool(pickle)
@@ -353,8 +367,8 @@ class Runtime:
         timeout : float or timedelta, optional
             Seconds to the deadline of calls that have none of their own.
         target : str, optional
-            The group or node of calls that name none: ``"bank"``. By default the group of this
-            runtime.
+            The group or node of calls that name none: ``"bank"``. By default the task source of
+            this runtime, if it has one, else its group.
         loop : str, optional
             The event loop that runs it if it is an ``async def``: ``"trio"`` or ``"asyncio"``. By
             default that of the runtime.
@@ -796,9 +810,7 @@ class Runtime:
         'local'
         >>> runtime.stop()
         """
-        self.session.become_node()
-        connection = self.session.connection
-        connection.serve()
+        connection = self.session.serve()
         if not in_async_code():
             connection.wait_connected()
         return self
@@ -858,8 +870,7 @@ class Runtime:
             try:
                 self.session.become_node()
                 tune_process()
-                connection = self.session.connection
-                connection.serve_dedicated(stop.set, stop.report_ready)
+                connection = self.session.serve_dedicated(stop.set, stop.report_ready)
                 stop.wait()
                 connection.check()
             finally:
@@ -935,6 +946,17 @@ class Runtime:
         traceback: TracebackType | None,
     ) -> None:
         await _in_thread(self.stop)
+
+
+def _task_source(url: str | None) -> TaskSourceAddress | None:
+    """Return the queue of a runtime; an empty text stands for none."""
+    check_text("task_source", url)
+    text = os.environ.get(TASK_SOURCE_VARIABLE, "") if url is None else url
+    if not text:
+        return None
+    from understudy.queues.addresses import parse_task_source
+
+    return parse_task_source(text)
 
 
 def _checked_concurrency(concurrency: object) -> int:

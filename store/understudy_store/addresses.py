@@ -30,9 +30,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~+-]*\Z")
 _SCHEME = "poll://"
 _SLOT_SCHEME = "slot://"
 
-#: schemes of addresses that a carrier delivers to
+#: schemes of services, to which an edge pushes
+PUSHED_SCHEMES: Final = ("http", "https", "grpc", "grpcs")
+#: schemes of addresses that a carrier delivers to: those, and queues
 RELAYED_SCHEMES: Final = (
-    "http", "https", "grpc", "grpcs", "amqp", "amqps", "nats", "redis", "rediss", "sqs", "kafka",
+    *PUSHED_SCHEMES, "amqp", "amqps", "nats", "redis", "rediss", "sqs", "kafka",
 )  # fmt: skip
 #: characters of an address of these schemes
 RELAYED_CHARS_MAX: Final = 512

@@ -6,19 +6,19 @@ from typing import Final
 
 from tests.mutants.mutant import Area, Mutant, drop, swap
 
-_mutant = Area("tests/unit/sdk/sources").mutant
-_FEED: Final = "test_feed.py"
-_FILING: Final = "test_filing.py"
-_TEMPLATE: Final = "test_template.py"
-_TRANSLATOR: Final = "test_translator.py"
-_WINDOW: Final = "test_window.py"
+_mutant = Area("tests/unit/sdk").mutant
+_FEED: Final = "sources/test_feed.py"
+_FILING: Final = "sources/test_filing.py"
+_TEMPLATE: Final = "sources/test_template.py"
+_TRANSLATOR: Final = "sources/test_translator.py"
+_WINDOW: Final = "queues/test_window.py"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     _mutant(
         "source-acknowledges-out-of-order",
         None,
         "a message is acknowledged after the older ones of its partition",
-        "understudy.sources.window.Window.take_filed",
+        "understudy.queues.window.Window.take_filed",
         swap("while queue and queue[0].filed:", "while queue:"),
         _FEED,
     ),
@@ -26,7 +26,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "source-acknowledges-what-it-forgot",
         None,
         "messages of a queue that was away are not acknowledged",
-        "understudy.sources.window.Window.file",
+        "understudy.queues.window.Window.file",
         swap("if entry.forgotten:", "if not entry.forgotten:"),
         _FEED,
     ),
@@ -34,7 +34,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "source-forgets-for-nothing",
         None,
         "forgotten messages have their room until they are answered",
-        "understudy.sources.window.Window.forget",
+        "understudy.queues.window.Window.forget",
         swap("if entry.filed:", "if True:"),
         _FEED,
     ),
@@ -42,7 +42,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "source-has-endless-room",
         None,
         "the messages under way are bounded",
-        "understudy.sources.window.Window.room",
+        "understudy.queues.window.Window.room",
         swap("self._count_max - self.count", "self._count_max"),
         _FEED,
     ),
@@ -50,7 +50,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "source-ignores-sizes",
         None,
         "the bytes under way are bounded",
-        "understudy.sources.window.Window.room",
+        "understudy.queues.window.Window.room",
         swap("min(by_bytes, max(0, self._count_max - self.count))", "self._count_max - self.count"),
         _WINDOW,
     ),

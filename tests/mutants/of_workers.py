@@ -176,7 +176,7 @@ _WORKERS: Final = (
         "lent-without-credit",
         None,
         "a lent slot is room for one more task",
-        "understudy_actors.node.credit.CreditAccounts._room",
+        "understudy_actors.node.credit.CreditAccounts.room",
         swap("self.policy.target + self.lent", "self.policy.target"),
         _CREDIT,
     ),

@@ -134,17 +134,18 @@ class CreditAccounts:
             if session.connected or session is joining
         }
         if len(accounts) < 2:
-            return {session: each.received + self._room for session, each in accounts.items()}
+            return {session: each.received + self.room for session, each in accounts.items()}
         sum_of_weights = sum(1.0 + account.recent for account in accounts.values())
         totals: dict[SessionPort, int] = {}
         for session, account in accounts.items():
-            share = self._room * (1.0 + account.recent) / sum_of_weights
+            share = self.room * (1.0 + account.recent) / sum_of_weights
             account.recent *= _FADING
             totals[session] = account.received + max(1, round(share))
         return totals
 
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
+        """The number of tasks that there is room for."""
         return max(0, self.policy.target + self.lent - self._state.running)
 
     def left_of(self, session: SessionPort) -> int:

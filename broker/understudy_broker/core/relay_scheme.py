@@ -14,14 +14,20 @@ until the carrier answers (`Forwarded`) or is gone. There are two kinds.
   store offers. The store's next offer begins anew, so nothing is kept of a task but its pause. If
   the carrier goes before it has answered, the offer goes to another one at once. An offer whose
   task is acquired has done what it is for, however it ends.
+
+  A carrier may name another time (`again_ms`). What lies in a queue is not lost, however long the
+  queue is. So a connector names a long time, and the pause also is at least as long as the task has
+  waited: a backlog that lasts a day has each task a few times, not a thousand times.
 - An *unblock*. The store owes it until a carrier has delivered it; a failed one is tried again
   after `unblock_retry_ms`, then after twice as long each time, up to `RETRY_MS_MAX`.
 
-Deliveries wait by *place*, which is the address without its path: ``https://pay.example``. Places
-have turns, and in each place the oldest goes first. A place may have in flight at most half of what
-other places leave of a carrier's credit, and always one; so a place that hangs leaves room for the
-others, and so does the next one that hangs. A place whose receiver has said how long to leave it
-alone *rests*: it has no turns, for at least `OFFER_RETRY_MS` and at most `REST_MS_MAX`.
+Deliveries wait by *place*, which is the address without its path: ``https://pay.example``. At
+queues that have virtual hosts or databases, the place has that too (`SPACED_SCHEMES`). A carrier
+delivers to all places of its schemes, or only to those that it names. Places have turns, and in
+each place the oldest goes first. A place may have in flight at most half of what other places leave
+of a carrier's credit, and always one; so a place that hangs leaves room for the others, and so does
+the next one that hangs. A place whose receiver has said how long to leave it alone *rests*: it has
+no turns, for at least `OFFER_RETRY_MS` and at most `REST_MS_MAX`.
 
 What is not perfect
 -------------------
@@ -35,6 +41,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Collection
+from itertools import islice
 from typing import Final, TypeAlias
 
 from understudy_broker.core.config import BrokerConfig
@@ -43,8 +50,8 @@ from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.sessions import Session
 from understudy_broker.protocol.messages import Carry, Forward, Forwarded, Refused
-from understudy_store.addresses import RELAYED_SCHEMES, scheme_of
-from understudy_store.machine import Execute, Machine
+from understudy_store.addresses import RELAYED_CHARS_MAX, RELAYED_SCHEMES, scheme_of
+from understudy_store.machine import Execute, Machine, offers
 from understudy_store.records import PromiseRecord
 from understudy_store.slots import slot_of
 
@@ -60,8 +67,13 @@ OFFER_PAUSE_MS_MAX: Final = 32_000
 REST_MS_MAX: Final = 60_000
 #: how long deliveries wait for the first carrier before the log says so
 UNCARRIED_MS: Final = 10_000
-#: Places whose failures are remembered, so that each is logged once; and places that may rest.
+#: Places whose failures are remembered, so that each is logged once; that may rest; and that are
+#: noted because they have no carrier.
 FAILING_MAX: Final = 1_024
+#: places that one carrier may name
+PLACES_MAX: Final = 64
+#: schemes of servers with spaces of names: the first of two parts of a path is the space
+SPACED_SCHEMES: Final = frozenset({"amqp", "amqps", "redis", "rediss"})
 #: characters of an error that are logged
 _ERROR_CHARS_MAX: Final = 500
 
@@ -70,17 +82,23 @@ Key: TypeAlias = tuple[str, str]
 
 
 def place_of(address: str) -> str:
-    """Return an address without its path.
+    """Return an address without its path, but for the space of names of a queue.
 
     Examples
     --------
     >>> place_of("https://pay.example/hook?a"), place_of("nats://10.0.0.5")
     ('https://pay.example', 'nats://10.0.0.5')
+    >>> place_of("amqp://mq.internal/orders"), place_of("amqp://mq.internal/shop/orders")
+    ('amqp://mq.internal', 'amqp://mq.internal/shop')
     """
     scheme, _, rest = address.partition("://")
-    for end in "/?#":
+    for end in "?#":
         rest = rest.partition(end)[0]
-    return f"{scheme}://{rest}"
+    host, _, path = rest.partition("/")
+    space, slash, _ = path.partition("/")
+    if slash and scheme in SPACED_SCHEMES:
+        return f"{scheme}://{host}/{space}"
+    return f"{scheme}://{host}"
 
 
 class _Delivery:
@@ -110,14 +128,15 @@ class Waiting:
     Attributes
     ----------
     places
-        Places that have deliveries, in the order of their turns; those of schemes that nobody
-        carries are in `aside`, by scheme. To be read only.
+        Places that have deliveries, in the order of their turns; those that nobody carries are in
+        `aside`. To be read only.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, OrderedDict[Key, _Delivery]] = {}
         self.places: OrderedDict[str, None] = OrderedDict()
-        self.aside: dict[str, OrderedDict[str, None]] = {}
+        self.aside: OrderedDict[str, None] = OrderedDict()
+        #: schemes and places
         self._carried: frozenset[str] = frozenset()
         self._held: list[str] = []
         self.count = 0
@@ -170,11 +189,11 @@ class Waiting:
         if not queue:
             self._forget(place)
 
-    def carry(self, schemes: frozenset[str]) -> None:
-        """Let the places of these schemes have turns, and no others."""
-        self._carried = schemes
-        places = [*self.places, *(each for aside in self.aside.values() for each in aside)]
-        self.places, self.aside = OrderedDict(), {}
+    def carry(self, carried: frozenset[str]) -> None:
+        """Let these places, and those of these schemes, have turns, and no others."""
+        self._carried = carried
+        places = [*self.places, *self.aside]
+        self.places, self.aside = OrderedDict(), OrderedDict()
         for place in places:
             self._round_of(place)[place] = None
 
@@ -183,30 +202,28 @@ class Waiting:
         return [key for queue in self._queues.values() for key in queue]
 
     def _round_of(self, place: str) -> OrderedDict[str, None]:
-        scheme = scheme_of(place)
-        if scheme in self._carried:
-            return self.places
-        aside = self.aside.get(scheme)
-        if aside is None:
-            aside = self.aside[scheme] = OrderedDict()
-        return aside
+        is_carried = place in self._carried or scheme_of(place) in self._carried
+        return self.places if is_carried else self.aside
 
     def _forget(self, place: str) -> None:
         del self._queues[place]
-        places = self._round_of(place)
-        del places[place]
-        if not places:
-            self.aside.pop(scheme_of(place), None)
+        del self._round_of(place)[place]
 
 
 class Carrier:
-    """A session that delivers, and what it has in flight."""
+    """A session that delivers, and what it has in flight.
 
-    __slots__ = ("_by_place", "credit", "in_flight", "schemes", "session")
+    Attributes
+    ----------
+    carried
+        Schemes of which it carries all, or places.
+    """
+
+    __slots__ = ("_by_place", "carried", "credit", "in_flight", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.schemes: frozenset[str] = frozenset()
+        self.carried: frozenset[str] = frozenset()
         self.credit = 0
         self.in_flight: dict[Key, _Delivery] = {}
         self._by_place: Counter[str] = Counter()
@@ -218,7 +235,8 @@ class Carrier:
 
     def may_take(self, place: str) -> bool:
         """Return whether it has room for one more delivery to a place."""
-        if not self.room or scheme_of(place) not in self.schemes:
+        carried = self.carried
+        if not self.room or (place not in carried and scheme_of(place) not in carried):
             return False
         own = self._by_place.get(place, 0)
         left = self.credit - (len(self.in_flight) - own)
@@ -278,7 +296,7 @@ class RelayScheme:
         self._failing: OrderedDict[str, int] = OrderedDict()
         #: places that have no turns, and until when
         self._resting: dict[str, int] = {}
-        #: schemes that something waits for and nobody carries, and when the log says so; None: it
+        #: places that something waits for and nobody carries, and when the log says so; None: it
         #: has said so
         self._uncarried: dict[str, int | None] = {}
         self._may_assign = False
@@ -350,7 +368,9 @@ class RelayScheme:
         carrier = self._carriers.get(session.peer)
         if carrier is None:
             carrier = self._carriers[session.peer] = Carrier(session)
-        carrier.schemes = frozenset(message.schemes) if message.credit else frozenset()
+        carrier.carried = frozenset(message.places or message.schemes)
+        if not message.credit:
+            carrier.carried = frozenset()
         carrier.credit = message.credit
         self._update_carried()
 
@@ -378,7 +398,7 @@ class RelayScheme:
         self._may_assign = True
         self._heed(delivery.place, message)
         if delivery.promise is None:
-            self._end_offer(delivery, message.error)
+            self._end_offer(delivery, message)
         elif self._owed.get(key) is None:
             self._log_end(delivery, message.error)
         else:
@@ -393,7 +413,8 @@ class RelayScheme:
             rest_ms = max(OFFER_RETRY_MS, min(message.retry_after_ms, REST_MS_MAX))
             self._resting[place] = max(self._now + rest_ms, self._resting.get(place, 0))
 
-    def _end_offer(self, delivery: _Delivery, error: str | None) -> None:
+    def _end_offer(self, delivery: _Delivery, message: Forwarded) -> None:
+        error = message.error
         is_failure = error is not None and self._is_wanted(delivery)
         if is_failure or error is None:
             # One whose task was acquired, or has settled, says nothing about the place.
@@ -401,6 +422,11 @@ class RelayScheme:
         if delivery.next_version is not None or delivery.key in self._owed:
             next_version = delivery.next_version or 0
             self._put_again(_Delivery(delivery.address, delivery.id, next_version, None))
+        elif message.again_ms is not None:
+            offers.put_off(
+                self._machine.state, delivery.id, delivery.version, self._now, message.again_ms,
+                grow=error is None,
+            )  # fmt: skip
         elif is_failure:
             self._pause(delivery)
 
@@ -460,9 +486,12 @@ class RelayScheme:
         else:
             self._targets.pop(delivery.id, None)  # An offer under this key is replaced.
         self._may_assign = True
-        scheme = scheme_of(delivery.address)
-        if scheme in self._waiting.aside and scheme not in self._uncarried:
-            self._uncarried[scheme] = self._now + UNCARRIED_MS
+        place = delivery.place
+        if place in self._waiting.aside and place not in self._uncarried:
+            if len(self._uncarried) >= FAILING_MAX:
+                self._note_uncarried()
+            if len(self._uncarried) < FAILING_MAX:
+                self._uncarried[place] = self._now + UNCARRIED_MS
             self._set_due()
 
     def _put_again(self, delivery: _Delivery) -> None:
@@ -533,22 +562,30 @@ class RelayScheme:
         for place in [place for place, until in self._resting.items() if until <= now]:
             del self._resting[place]
             self._may_assign = True
-        for scheme, said_at in self._uncarried.items():
-            if said_at is not None and said_at <= now:
-                self._uncarried[scheme] = None
-                text = "no edge delivers to addresses of this scheme: they wait for one"
-                self._events.add("warning", text, scheme=scheme)
+        for place, said_at in list(self._uncarried.items()):
+            if said_at is None or said_at > now:
+                continue
+            if place not in self._waiting.aside:
+                del self._uncarried[place]
+                continue
+            self._uncarried[place] = None
+            text = "no edge and no connector delivers to this place: what is for it waits"
+            self._events.add("warning", text, place=place)
         self._set_due()
 
     def _update_carried(self) -> None:
-        carried = [carrier.schemes for carrier in self._carriers.values()]
+        carried = [carrier.carried for carrier in self._carriers.values()]
         self._waiting.carry(frozenset().union(*carried))
-        self._uncarried = {
-            scheme: self._uncarried.get(scheme, self._now + UNCARRIED_MS)
-            for scheme in self._waiting.aside
-        }
+        self._note_uncarried()
         self._may_assign = True
         self._set_due()
+
+    def _note_uncarried(self) -> None:
+        """Note places that wait for a carrier, and forget those that do so no longer."""
+        self._uncarried = {
+            place: self._uncarried.get(place, self._now + UNCARRIED_MS)
+            for place in islice(self._waiting.aside, FAILING_MAX)
+        }
 
     def _set_due(self) -> None:
         times = [at for at in self._uncarried.values() if at is not None]
@@ -565,6 +602,11 @@ def _flaw(session: Session, message: Carry) -> str | None:
     unknown = [scheme for scheme in message.schemes if scheme not in RELAYED_SCHEMES]
     if unknown:
         return f"unknown scheme {unknown[0][:40]!r}: use {', '.join(RELAYED_SCHEMES)}"
+    if len(message.places) > PLACES_MAX:
+        return f"places: {len(message.places)} are more than {PLACES_MAX}"
+    for place in message.places:
+        if scheme_of(place) not in message.schemes or len(place) > RELAYED_CHARS_MAX:
+            return f"place {place[:80]!r}: it is of none of the schemes"
     if not 0 <= message.credit <= CREDIT_MAX:
         return f"credit: {message.credit} is not between 0 and {CREDIT_MAX}"
     return None

@@ -288,10 +288,14 @@ class Carry(Message, tag="carry", frozen=True):
     ----------
     credit
         Deliveries that it takes at a time; 0: none any more.
+    places
+        The only places that it delivers to, such as ``amqp://mq.internal``. Empty: all of these
+        schemes.
     """
 
     schemes: tuple[str, ...]
     credit: int
+    places: tuple[str, ...] = ()
 
 
 class Forwarded(Message, tag="forwarded", frozen=True):
@@ -301,6 +305,9 @@ class Forwarded(Message, tag="forwarded", frozen=True):
     ----------
     error
         The reason why it was not delivered. None: the receiver has taken it.
+    again_ms
+        Of an offer: when it is made again if nobody has acquired the task. After a success, it is
+        made no sooner than the task has waited already. None: at the usual time.
     retry_after_ms
         How long the receiver wants to be left alone, if it was not delivered and it has said so.
     """
@@ -309,6 +316,7 @@ class Forwarded(Message, tag="forwarded", frozen=True):
     id: str
     version: int
     error: str | None = None
+    again_ms: int | None = None
     retry_after_ms: int | None = None
 
 

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "spawn": "understudy.cli.commands.spawn",
     "edge": "understudy.cli.commands.edge",
     "source": "understudy.cli.commands.source",
+    "connector": "understudy.cli.commands.connector",
     "invoke": "understudy.cli.commands.invoke",
     "tree": "understudy.cli.commands.tree",
     "groups": "understudy.cli.commands.groups",

@@ -234,9 +234,12 @@ class Connection:
     ) -> list[tuple[Future[None], Future[PromiseRecord]]]:
         """Create promises and watch them, a window at a time; for each as `invoke`."""
         calls = [BulkCall(create, Future(), Future()) for create in creates]
+        request: _Request = self._requests.invoke
+        if any(create.timeout_at < 0 for create in creates):
+            request = self._peer.dated(request)
         bulk = Bulk(
             calls,
-            self._requests.invoke,
+            request,
             lambda send: self._submissions.submit(send, (), ()),
         )
         futures = [future for call in calls for future in (call.stored, call.result)]
@@ -259,6 +262,12 @@ class Connection:
         node = self._node
         return node is None or node.core.running < self.config.concurrency
 
+    @property
+    def room(self) -> int:
+        """The number of further tasks that would keep this process busy."""
+        node = self._node
+        return self.config.concurrency if node is None else node.core.credit.room
+
     def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]:
         """Acquire a task of which somebody has told this process, and perform it.
 
@@ -277,15 +286,23 @@ class Connection:
         self._submit(self._peer.acquire, (id, version, acquired, ended), (acquired,))
         return acquired, ended
 
-    def serve(self) -> None:
-        """Become a node: ask for tasks of the group."""
-        # Noted before the thread starts, so that the first hello is a node's already.
-        self._peer.wants_to_serve = True
-        self._submit(self._peer.serve, (), ())
+    def serve(self, *, joins: bool = True) -> None:
+        """Become a node: ask for tasks of the group.
+
+        A process that does not join the group gets tasks by `acquire` only.
+        """
+        if joins:
+            # Noted before the thread starts, so that the first hello is a node's already.
+            self._peer.wants_to_serve = True
+            self._submit(self._peer.serve, (), ())
+        else:
+            self.ensure_started()
         self.serves.set()
 
-    def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
-        """Become a node in a process that does nothing else.
+    def serve_dedicated(
+        self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
+    ) -> None:
+        """Become a node in a process that does nothing else; it `joins` the group, or does not.
 
         Then failures of functions are logged as errors, because no caller in this process gets
         them. `on_ready` is called on the thread whenever the broker has welcomed the node, before
@@ -294,7 +311,7 @@ class Connection:
         self._log.dedicated = True
         self._on_ended = on_ended
         self._peer.on_ready = on_ready
-        self.serve()
+        self.serve(joins=joins)
 
     def _on_register(self) -> None:
         """Have the broker told of a function that was registered after the hello."""
@@ -322,7 +339,7 @@ class Connection:
         try:
             trio.run(self._main, started, instruments=[self._loop_lock])
         except BaseException as error:
-            self._availability.fail(self._translate(error))
+            self._availability.fail(_public_error(error, self.name, self.env.group))
         finally:
             self._ended = True
             started.set()
@@ -400,10 +417,11 @@ class Connection:
         await trio.sleep(_SILENT_STOP_S)
         self._log.stopping(node.core.holding, self.config.drain_ms / 1000)
 
-    def _translate(self, error: BaseException) -> BaseException:
-        """Return the public error for the one that has ended the loop."""
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if isinstance(error, NameTakenError):
-            return NameInUseError(self.name, self.env.group)
-        return error
+
+def _public_error(error: BaseException, name: str, group: str) -> BaseException:
+    """Return the public error for the one that has ended the loop."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, NameTakenError):
+        return NameInUseError(name, group)
+    return error

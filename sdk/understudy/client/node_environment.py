@@ -128,7 +128,7 @@ class NodeEnvironment:
         The clock for deadlines of calls from outside, in epoch milliseconds. Before the broker's
         time is known it shows a time that is none: see `PeerClock.for_deadlines`.
     target
-        The address of calls that name no target: the process's own group.
+        The address of calls that name no target: the process's own group, or its task source.
     targets
         The addresses of functions that were registered with one, by the name of the function.
     """
@@ -142,6 +142,7 @@ class NodeEnvironment:
         timeout_s: float,
         retry: Retry | None = None,
     ) -> None:
+        self._own_target: str | None = None
         self.registry = registry
         self.targets = registry.targets
         self.functions = NodeFunctions(registry)
@@ -157,7 +158,12 @@ class NodeEnvironment:
     def join(self, group: str) -> None:
         """Make `group` the group of this process."""
         self.group = group
-        self.target = self.registry.target = poll(group)
+        self.target = self.registry.target = self._own_target or poll(group)
+
+    def aim_at(self, target: str | None) -> None:
+        """Have calls without a target go to an address; with None, to the group."""
+        self._own_target = target
+        self.join(self.group)
 
     def warn(self, text: str) -> None:
         """Log a warning for the author of a function."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from understudy.client.embedded import Embedded
+    from understudy.queues.addresses import TaskSourceAddress
+    from understudy.task_source.thread import TaskSourceThread
     from understudy_broker.protocol.messages import AnyCommand, Response
     from understudy_store.commands import PromiseCreate, Reply
     from understudy_store.records import PromiseRecord
@@ -61,10 +63,12 @@ class ConnectionPort(Protocol):
     def perform(self, create: PromiseCreate) -> tuple[Future[None], Future[PromiseRecord]]: ...
     @property
     def has_room(self) -> bool: ...
+    @property
+    def room(self) -> int: ...
     def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]: ...
-    def serve(self) -> None: ...
+    def serve(self, *, joins: bool = True) -> None: ...
     def serve_dedicated(
-        self, on_ended: Callable[[], None], on_ready: Callable[[], None]
+        self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
     ) -> None: ...
 
 
@@ -89,6 +93,8 @@ class ClientSession:
         Whether the user has asked for that, where it is the default.
     embedded
         The broker of `Runtime.local`.
+    task_source
+        The queue that this process takes its tasks from; None: those of its group.
     made_by
         Process id of the process that `name` belongs to.
     owner
@@ -114,8 +120,13 @@ class ClientSession:
         connect_timeout_s: float,
         pickle: bool,
         embedded: Embedded | None = None,
+        task_source: TaskSourceAddress | None = None,
     ) -> None:
         self.env = env
+        self.task_source = task_source
+        if task_source is not None:
+            env.aim_at(task_source.target)
+        self._tasks: TaskSourceThread | None = None
         self.url = url
         self.name = name
         self.config = config
@@ -186,6 +197,38 @@ class ClientSession:
             config=self.config,
             connect_timeout_s=self.connect_timeout_s,
         )
+
+    def serve(self) -> ConnectionPort:
+        """Become a node, and take tasks: those of the group, or those of the task source."""
+        self.become_node()
+        connection = self.connection
+        connection.serve(joins=self.task_source is None)
+        self.take_tasks(connection)
+        return connection
+
+    def serve_dedicated(
+        self, on_ended: Callable[[], None], on_ready: Callable[[], None]
+    ) -> ConnectionPort:
+        """Become a node in a process that does nothing else; see `Connection.serve_dedicated`."""
+        connection = self.connection
+        connection.serve_dedicated(on_ended, on_ready, joins=self.task_source is None)
+        self.take_tasks(connection)
+        return connection
+
+    def take_tasks(self, connection: ConnectionPort) -> None:
+        """Begin to take tasks from the task source, if there is one, unless it is done already."""
+        if self.task_source is None or self._tasks is not None:
+            return
+        from understudy.task_source.thread import TaskSourceThread
+
+        self._tasks = TaskSourceThread(self.task_source, connection, self.config.concurrency)
+        self._tasks.start()
+
+    def forget_task_source(self) -> None:
+        """Take the tasks of the group, which calls without a target go to as well."""
+        if self.task_source is not None:
+            self.task_source = None
+            self.env.aim_at(None)
 
     def become_node(self) -> None:
         """Note that this process is a node; call the hooks unless this process has done so."""
@@ -278,6 +321,9 @@ class ClientSession:
             if connection is not None and connection.os_pid == os.getpid():
                 connection.stop(timeout_s)
             return
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.stop(timeout_s)
         for spawned in self.spawned:
             spawned.stop()
         self.spawned.clear()

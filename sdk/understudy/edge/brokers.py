@@ -44,8 +44,8 @@ from understudy_store.commands import PromiseCreate, Reply
 from understudy_store.errors import UnderstudyError
 from understudy_store.records import PromiseRecord
 
-#: the group in which edges introduce themselves
-GROUP: Final = "understudy-edge"
+#: what edges introduce themselves as: a part of their names, and of their group
+ROLE: Final = "edge"
 #: how long a request waits for a broker, by default
 PATIENCE_S: Final = 10.0
 #: requests that may be unanswered at each broker
@@ -79,13 +79,14 @@ class Brokers:
         The promises that are waited for.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, patience_s: float = PATIENCE_S, role: str = ROLE) -> None:
         self.clock = PeerClock()
         #: those of the sessions that there are
         self._welcomes: dict[Link, Welcome] = {}
         self._followers: list[tuple[OnMessage, OnWelcome]] = []
         self._patience_s = patience_s
-        self._name = f"edge-{secrets.token_hex(4)}"
+        self._role = role
+        self._name = f"{role}-{secrets.token_hex(4)}"
         self._boot = secrets.token_hex(4)
         self._router: Router | None = None
         self._met = trio.Event()
@@ -280,7 +281,7 @@ class Brokers:
         return Hello(
             protocol=PROTOCOL_VERSION,
             kind="edge",
-            group=GROUP,
+            group=f"understudy-{self._role}",
             name=self._name,
             boot=self._boot,
             os_pid=os.getpid(),
@@ -341,7 +342,9 @@ class Brokers:
 
 
 @asynccontextmanager
-async def open_brokers(url: str, patience_s: float = PATIENCE_S) -> AsyncIterator[Brokers]:
+async def open_brokers(
+    url: str, patience_s: float = PATIENCE_S, role: str = ROLE
+) -> AsyncIterator[Brokers]:
     """Be a peer of the brokers at `url` while the block runs.
 
     Parameters
@@ -350,6 +353,8 @@ async def open_brokers(url: str, patience_s: float = PATIENCE_S) -> AsyncIterato
         The address of a broker, or several with commas between them.
     patience_s
         How long a request waits for an answer.
+    role
+        What this peer introduces itself as: ``edge``, or another program that does its work.
 
     Raises
     ------
@@ -357,7 +362,7 @@ async def open_brokers(url: str, patience_s: float = PATIENCE_S) -> AsyncIterato
         From the block, in an exception group, when a broker refuses this peer for good, or `url` is
         no address.
     """
-    brokers = Brokers(patience_s)
+    brokers = Brokers(patience_s, role)
     async with open_router(url, brokers, backlog_max=BACKLOG_MAX) as router:
         brokers.open(router)
         yield brokers

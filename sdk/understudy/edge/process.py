@@ -20,10 +20,10 @@ from understudy.edge.edge import Edge
 from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.server import bind, serve
 from understudy.edge.settings import EdgeSettings
+from understudy.edge.stop import Stop
 from understudy.errors import innermost
 from understudy_broker.errors import LinkError
 from understudy_broker.process import StopSignals, raise_descriptor_limit, tune_collection
-from understudy_broker.transport.loop_lock import LoopThread
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -32,29 +32,6 @@ EXIT_FAILED: Final = 1
 WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], object]
 
 _LOG: Final = logging.getLogger("understudy.edge")
-
-
-class _Stop:
-    """The wish that the edge ends, from a signal handler or a thread."""
-
-    def __init__(self) -> None:
-        self._requested = False
-        self._loop: LoopThread | None = None
-        self._event: trio.Event | None = None
-
-    def request(self) -> None:
-        """End soon; also before there is a loop."""
-        self._requested = True
-        if self._loop is not None and self._event is not None:
-            self._loop.run_soon(self._event.set)
-
-    def attach(self) -> trio.Event:
-        """Return the event of the loop that calls this."""
-        self._event = trio.Event()
-        self._loop = LoopThread()
-        if self._requested:
-            self._event.set()
-        return self._event
 
 
 def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> int:
@@ -67,7 +44,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
     -------
     The exit code: 0 after a stop in order, 1 if it could not listen or a broker has refused it.
     """
-    stop = _Stop()
+    stop = Stop()
     with StopSignals(stop.request):
         if watch is not None:
             watch(stop.request)
@@ -125,7 +102,7 @@ async def _main(
     settings: EdgeSettings,
     socks: list[socket.socket],
     grpc: tuple[str, int] | None,
-    stop: _Stop,
+    stop: Stop,
 ) -> None:
     stopped = stop.attach()
     sock, *legacy_socks = socks

@@ -25,6 +25,7 @@ def main() -> int:
         retry=shipment["retry"],
         loop=shipment["loop"],
         concurrency=shipment["concurrency"],
+        task_source="",  # They are nodes of a group.
     )
     adopt_names(shipment["names"])
     for function in shipment["functions"]:

@@ -18,11 +18,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+from understudy.queues.port import Source, SourceAwayError
+from understudy.queues.window import Entry, Window
 from understudy.sources.filing import Answer, Command, Filing, Forms, Later
-from understudy.sources.port import Source, SourceAwayError
 from understudy.sources.report import Report
 from understudy.sources.translator import Translator
-from understudy.sources.window import Entry, Window
 
 #: the most messages of one poll, so that their commands share a frame and a commit
 BATCH_MAX: Final = 512

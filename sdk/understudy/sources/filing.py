@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from understudy.errors import CommandError, PayloadTooLargeError
-from understudy.sources.port import Message
+from understudy.queues.port import Message
 from understudy.sources.template import content_hash
 from understudy.sources.translator import Poison, Translator
 from understudy_store.commands import PromiseCreate, PromiseSettle, Reply

@@ -14,15 +14,15 @@ import msgspec
 from understudy.client.session import ConnectionPort
 from understudy.errors import BrokerUnavailableError, ConfigurationError
 from understudy.options import RESERVED, Options
+from understudy.queues.port import Source
+from understudy.queues.window import Window
 from understudy.runtime import Runtime
 from understudy.sources.commands import Commands
 from understudy.sources.feed import Feed
 from understudy.sources.filing import TAG_CONTENT, TAG_POISON, TAG_SOURCE, Answer, Command
-from understudy.sources.port import Source
 from understudy.sources.report import Figures, Report
 from understudy.sources.template import IdTemplate
 from understudy.sources.translator import Translator
-from understudy.sources.window import Window
 from understudy_broker.process import StopSignals, tune_collection
 from understudy_store.addresses import check_name, poll
 from understudy_store.limits import MIB, Limits
@@ -126,6 +126,7 @@ def run_source(
         id=f"source-{secrets.token_hex(4)}",
         url=settings.url,
         connect_timeout=_FOREVER_S,
+        task_source="",
     )
     stop = threading.Event()
     with StopSignals(stop.set):

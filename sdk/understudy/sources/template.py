@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from understudy.errors import ConfigurationError
-from understudy.sources.port import Message, QueueKind
+from understudy.queues.port import Message, QueueKind
 
 #: the fields that every queue has
 COMMON_FIELDS: Final = {
@@ -44,7 +44,7 @@ class IdTemplate:
 
     Examples
     --------
-    >>> from understudy.sources.port import Message, QueueKind
+    >>> from understudy.queues.port import Message, QueueKind
     >>> kind = QueueKind("list", {"line": ""}, [frozenset({"line"})], "{topic}-{line}", "")
     >>> template = IdTemplate("{topic}/{line}", kind)
     >>> template.render(Message(0, None, {"topic": "a.txt", "line": "7"}, b""))

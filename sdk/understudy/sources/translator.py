@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from understudy.errors import PayloadTooLargeError
-from understudy.sources.port import Message
+from understudy.queues.port import Message
 from understudy.sources.template import IdTemplate, MissingFieldError
 from understudy_store.commands import PromiseCreate
 

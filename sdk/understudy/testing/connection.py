@@ -71,10 +71,12 @@ class StageConnection:
     def check(self) -> None:
         """Return at once, because a stage does not fail."""
 
-    def serve(self) -> None:
+    def serve(self, *, joins: bool = True) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
-    def serve_dedicated(self, on_ended: Callable[[], None], on_ready: Callable[[], None]) -> None:
+    def serve_dedicated(
+        self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
+    ) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
     def stop(self, timeout_s: float) -> None:
@@ -112,6 +114,11 @@ class StageConnection:
     def has_room(self) -> bool:
         """True, because on a stage the runtime itself performs nothing."""
         return True
+
+    @property
+    def room(self) -> int:
+        """None: on a stage nothing is taken from queues."""
+        return 0
 
     def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]:
         """Refuse it: nothing is pushed on a stage, where nodes perform all tasks."""

@@ -159,6 +159,8 @@ class Stage:
                 f"{runtime!r} has connected already, so it cannot go on a stage: put it there "
                 "before it is used or started, or stop it first"
             )
+        # Nothing carries messages to queues here, so its calls go to its group.
+        session.forget_task_source()
         with self._driver.driving() as simulator:
             simulator.add_node(session.env, session.name)
             client = simulator.add_client(session.env.group, f"{session.name}-caller")

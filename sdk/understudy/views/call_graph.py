@@ -12,7 +12,13 @@ from datetime import datetime
 from typing import Final
 
 from understudy_actors.interpreter.child_ids import child_id
-from understudy_store.addresses import InvalidAddressError, group_of
+from understudy_store.addresses import (
+    PUSHED_SCHEMES,
+    RELAYED_SCHEMES,
+    InvalidAddressError,
+    group_of,
+    scheme_of,
+)
 from understudy_store.records import (
     DETACHED,
     HEADER_ATTEMPT,
@@ -289,6 +295,12 @@ def status(node: Node, task: TaskRecord | None, nodes_of: Mapping[str, int], now
         return _status_without_task(node, record)
     if task.state == "pending":
         group = node.group or task.target
+        scheme = scheme_of(task.target)
+        if scheme in RELAYED_SCHEMES:
+            if task.failures:
+                return _status_of_retry(task)
+            # Whether it has been delivered, only its carrier knows.
+            return f"queued for {group}" if scheme in PUSHED_SCHEMES else f"waits in {group}"
         if not nodes_of.get(group):
             return f"queued: nothing serves group {group}"
         if task.failures:

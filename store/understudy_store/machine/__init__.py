@@ -46,6 +46,7 @@ Modules
 `schedules`        the commands of schedules, and their occurrences
 `settlement`       the end of a promise, and all that follows from it; cancel
 `task_moves`       the moves of a task between its states: offers, the warm node
+`offers`           offers that are put off, because a queue keeps them
 `leases`           how a node acquires a task, keeps it, and loses it
 `crash_counts`     how often in a row a holder vanished
 `sweep`            everything that happens because time has passed

@@ -14,13 +14,13 @@ from tests.support import eventually
 from tests.unit.sdk.sources.fakes import KIND, FakeQueue, message
 from understudy import Runtime
 from understudy.options import Options
+from understudy.queues.window import Window
 from understudy.sources.commands import Commands
 from understudy.sources.feed import Feed
 from understudy.sources.process import BrokerStore
 from understudy.sources.report import Report
 from understudy.sources.template import IdTemplate
 from understudy.sources.translator import Translator
-from understudy.sources.window import Window
 
 COUNT = 6000
 

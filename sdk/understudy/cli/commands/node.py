@@ -64,11 +64,16 @@ def node(
     stops the node cleanly: running functions finish, or are handed back after 10 s. The second
     SIGTERM or SIGINT stops it at once. Without a broker the node waits until one answers.
 
+    A node takes the calls of its group. If its Runtime has a task_source, or UNDERSTUDY_TASK_SOURCE
+    is the URL of a queue (amqp://, nats:// or redis://), it takes what a connector puts there
+    instead: see understudy connector --help.
+
     \b
     Examples:
       understudy node app:runtime
       understudy node shop.orders:runtime --group orders --id orders-1
       UNDERSTUDY_URL=tcp://10.0.0.5:5577 understudy node app
+      UNDERSTUDY_TASK_SOURCE=amqp://me:secret@mq.internal/orders understudy node app
 
     \b
     Exit codes:
@@ -124,7 +129,6 @@ def _announce(runtime: Runtime) -> None:
     shown = ", ".join(names[:_NAMES_MAX])
     if len(names) > _NAMES_MAX:
         shown += f" and {len(names) - _NAMES_MAX} more"
-    print(
-        f"node {runtime.id} of group {runtime.group} serves {shown or 'nothing'} at {runtime.url}",
-        flush=True,
-    )
+    source = runtime.task_source
+    place = f"of group {runtime.group}" if source is None else f"takes tasks from {source} and"
+    print(f"node {runtime.id} {place} serves {shown or 'nothing'} at {runtime.url}", flush=True)

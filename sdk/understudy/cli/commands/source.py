@@ -16,7 +16,7 @@ from understudy.cli.options import Url
 from understudy.options import PRIORITY_MAX
 
 if TYPE_CHECKING:
-    from understudy.sources.port import Source
+    from understudy.queues.port import Source
     from understudy.sources.process import SourceSettings
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
@@ -561,7 +561,7 @@ def _run(kind: str, make: Callable[[Any], Source], given: _Given) -> int:
     from understudy_broker.output import protect_output
 
     try:
-        module = import_module(f"understudy.sources.queues.{kind}")
+        module = import_module(f"understudy.queues.{kind}")
     except ModuleNotFoundError as error:
         if error.name != _LIBRARIES[kind]:
             raise

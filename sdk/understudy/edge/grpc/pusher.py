@@ -109,7 +109,7 @@ class GrpcPusher:
                     self._retire(place, channel)
             if code is not StatusCode.OK:
                 rest_s = rest_of(code, future.trailing_metadata() or ())
-                raise DeliveryError(f"{code.name}: {future.details()}", rest_s)
+                raise DeliveryError(f"{code.name}: {future.details()}", retry_after_s=rest_s)
         finally:
             channel.uses -= 1
             channel.used_at = trio.current_time()

@@ -81,7 +81,7 @@ class Poster:
         flaw = flaw_of(answer.status)
         if flaw is not None:
             rest_s = retry_after_s(answer.status, answer.retry_after, time.time())
-            raise DeliveryError(flaw, rest_s)
+            raise DeliveryError(flaw, retry_after_s=rest_s)
 
     def _post_of(self, forward: Forward) -> Post:
         return make_post(forward, self._settings.keys, self._server_url, time.time())

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.broker.core.rig import Rig
 from understudy_broker.core.relay_scheme import (
+    FAILING_MAX,
     OFFER_RETRY_MS,
     REST_MS_MAX,
     RETRY_MS_MAX,
@@ -28,6 +29,7 @@ from understudy_store.records import TAG_EXTERNAL, Value, foreign_pid
 EDGE, OTHER, CLIENT, HOLDER = b"e", b"o", b"c", b"h"
 URL = "https://pay.example/hook"
 LONG_MS = 10**9
+UNCARRIED = "no edge and no connector"
 PID = foreign_pid("them")
 
 
@@ -44,8 +46,10 @@ def join(rig: Rig, peer: bytes = EDGE) -> None:
     rig.join(peer, f"edge-{peer.decode()}", group="edges", kind="edge")
 
 
-def carry(rig: Rig, *schemes: str, credit: int = 8, peer: bytes = EDGE) -> None:
-    rig.send(peer, Carry(schemes or ("https",), credit))
+def carry(
+    rig: Rig, *schemes: str, credit: int = 8, peer: bytes = EDGE, places: tuple[str, ...] = ()
+) -> None:
+    rig.send(peer, Carry(schemes or ("https",), credit, places))
     rig.turn()
 
 
@@ -56,9 +60,9 @@ def forwards(rig: Rig, peer: bytes = EDGE) -> list[tuple[str, int]]:
 
 def end(
     rig: Rig, id_: str, version: int = 0, error: str | None = None, *,
-    peer: bytes = EDGE, address: str = URL,
+    peer: bytes = EDGE, address: str = URL, again_ms: int | None = None,
 ) -> None:  # fmt: skip
-    rig.send(peer, Forwarded(address, id_, version, error))
+    rig.send(peer, Forwarded(address, id_, version, error, again_ms))
     rig.turn()
 
 
@@ -95,6 +99,11 @@ def texts(rig: Rig) -> list[str]:
         ("https://pay.example/hook?a#b", "https://pay.example"),
         ("https://pay.example:8443", "https://pay.example:8443"),
         ("http://[::1]:80?x", "http://[::1]:80"),
+        ("https://pay.example/a/b", "https://pay.example"),
+        ("amqp://mq/orders", "amqp://mq"),
+        ("amqps://mq:5671/shop/orders?a/b", "amqps://mq:5671/shop"),
+        ("redis://mq/2/orders/x", "redis://mq/2"),
+        ("nats://mq/a/b", "nats://mq"),
     ],
 )
 def test_a_place_is_an_address_without_its_path(address: str, place: str) -> None:
@@ -218,8 +227,8 @@ def test_a_place_rests_as_its_receiver_wants(rig: Rig, asked_ms: int, rest_ms: i
     task(rig, "b")
     other = "https://other.example/"
     assert forwards(rig) == [("a", 0), ("b", 0)]
-    rig.send(EDGE, Forwarded(URL, "a", 0, "status 503", asked_ms))
-    rig.send(EDGE, Forwarded(URL, "b", 0, "status 503", asked_ms // 2))
+    rig.send(EDGE, Forwarded(URL, "a", 0, "status 503", None, asked_ms))
+    rig.send(EDGE, Forwarded(URL, "b", 0, "status 503", None, asked_ms // 2))
     rig.turn()
     task(rig, "c")
     task(rig, "d", other)
@@ -235,7 +244,7 @@ def test_a_place_rests_as_its_receiver_wants(rig: Rig, asked_ms: int, rest_ms: i
 def test_an_answer_without_a_failure_has_no_place_rest(rig: Rig) -> None:
     carry(rig)
     task(rig, "a")
-    rig.send(EDGE, Forwarded(URL, "a", 0, None, 50_000))
+    rig.send(EDGE, Forwarded(URL, "a", 0, None, None, 50_000))
     rig.turn()
     forwards(rig)
     task(rig, "b")
@@ -429,15 +438,117 @@ def test_nobody_carries(rig: Rig) -> None:
     task(rig, "a")
     task(rig, "b")
     pass_time(rig, UNCARRIED_MS - 1_000)
-    assert not any("no edge delivers" in text for text in texts(rig))
+    assert not any(UNCARRIED in text for text in texts(rig))
     pass_time(rig, 100_000)
-    assert len([text for text in texts(rig) if "no edge delivers" in text]) == 1
+    assert len([text for text in texts(rig) if UNCARRIED in text]) == 1
     carry(rig)
     assert sorted(forwards(rig)) == [("a", 0), ("b", 0)]
     end(rig, "a")
     rig.core.connection_lost(EDGE, rig.now)
     pass_time(rig, 100_000)
-    assert len([text for text in texts(rig) if "no edge delivers" in text]) == 1
+    assert len([text for text in texts(rig) if UNCARRIED in text]) == 1
+
+
+def test_each_place_that_nobody_carries_is_said(rig: Rig) -> None:
+    carry(rig, "amqp", places=("amqp://mq",))
+    for n, place in enumerate(("amqp://mq", "amqp://other", "amqp://mq/shop", "redis://mq")):
+        task(rig, f"a{n}", f"{place}/orders")
+    task(rig, "gone", "nats://mq/x")
+    assert rig.reply(CLIENT, PromiseSettle("gone", "resolved")).ok
+    pass_time(rig, UNCARRIED_MS + 2_000)
+    said = [text for text in texts(rig) if UNCARRIED in text]
+    assert len(said) == 3
+    for text, place in zip(sorted(said), ("amqp://mq/shop", "amqp://other", "redis://mq"),
+                           strict=True):  # fmt: skip
+        assert place in text
+
+
+def test_no_more_places_without_a_carrier_are_remembered_than_may_be(rig: Rig) -> None:
+    for n in range(FAILING_MAX + 10):
+        task(rig, f"a{n}", f"nats://mq-{n}/x")
+    pass_time(rig, UNCARRIED_MS + 2_000)
+    assert len([text for text in texts(rig) if UNCARRIED in text]) == FAILING_MAX
+    # Those that are gone make room for others.
+    for n in range(20):
+        assert rig.reply(CLIENT, PromiseSettle(f"a{n}", "resolved")).ok
+    task(rig, "more", "nats://mq-more/x")
+    pass_time(rig, UNCARRIED_MS + 2_000)
+    assert any("mq-more" in text for text in texts(rig) if UNCARRIED in text)
+
+
+# Places ------------------------------------------------------------------------------------------
+
+
+def test_two_carriers_of_a_scheme_get_what_each_can_deliver(rig: Rig) -> None:
+    join(rig, OTHER)
+    carry(rig, "amqp", places=("amqp://mq", "amqp://mq:5672"))
+    carry(rig, "amqp", places=("amqp://other", "amqp://mq/shop"), peer=OTHER)
+    addresses = ["amqp://mq/x", "amqp://other/x", "amqp://mq:5672/x", "amqp://mq/shop/x"]
+    for n, address in enumerate(addresses):
+        task(rig, f"a{n}", address)
+    assert forwards(rig) == [("a0", 0), ("a2", 0)]
+    assert forwards(rig, OTHER) == [("a1", 0), ("a3", 0)]
+
+
+def test_a_place_waits_for_its_carrier_though_another_has_room(rig: Rig) -> None:
+    carry(rig, "amqp", places=("amqp://mq",))
+    join(rig, OTHER)
+    carry(rig, "amqp", places=("amqp://other",), peer=OTHER)
+    rig.core.connection_lost(OTHER, rig.now)
+    task(rig, "a", "amqp://other/x")
+    assert forwards(rig) == []
+    carry(rig, "amqp", places=("amqp://other", "amqp://mq"))
+    assert forwards(rig) == [("a", 0)]
+
+
+# Offers that are put off -------------------------------------------------------------------------
+
+
+def offered_after(rig: Rig, until_s: int, again_ms: int, error: str | None = None) -> list[int]:
+    """Return at which seconds a task is offered that nobody acquires."""
+    began, times = rig.now, []
+    while rig.now - began < until_s * 1_000:
+        for id_, version in forwards(rig):
+            times.append(round((rig.now - began) / 10_000) * 10)
+            end(rig, id_, version, error, again_ms=again_ms)
+        pass_time(rig, 10_000, 5_000)
+    return times
+
+
+def test_what_is_in_a_queue_is_offered_again_ever_more_rarely(rig: Rig) -> None:
+    carry(rig)
+    task(rig, "a")
+    assert offered_after(rig, 10_000, 600_000) == [0, 600, 1200, 2400, 4800, 9600]
+
+
+def test_a_failure_names_its_own_pause(rig: Rig) -> None:
+    carry(rig)
+    task(rig, "a")
+    assert offered_after(rig, 100, 20_000, "the queue is away") == [0, 20, 40, 60, 80]
+
+
+@pytest.mark.parametrize("again_ms", [-5, 10**15])
+def test_the_pause_of_an_offer_has_bounds(rig: Rig, again_ms: int) -> None:
+    carry(rig)
+    task(rig, "a")
+    assert forwards(rig) == [("a", 0)]
+    end(rig, "a", again_ms=again_ms)
+    pass_time(rig, 2 * 86_400_000, 1_000_000)
+    assert forwards(rig) == [("a", 0)]
+
+
+def test_a_task_that_was_let_go_is_offered_at_once_though_it_was_put_off(rig: Rig) -> None:
+    carry(rig)
+    task(rig, "a")
+    assert forwards(rig) == [("a", 0)]
+    end(rig, "a", again_ms=10**7)
+    assert rig.reply(HOLDER, TaskAcquire("a", 0, PID, 10_000)).ok
+    assert rig.reply(HOLDER, TaskRelease("a", 1)).ok
+    assert forwards(rig) == [("a", 1)]
+    assert rig.reply(HOLDER, TaskAcquire("a", 1, PID, 10_000)).ok
+    end(rig, "a", 1, again_ms=10**7)  # It is pending no longer.
+    assert rig.reply(HOLDER, TaskRelease("a", 2)).ok
+    assert forwards(rig) == [("a", 2)]
 
 
 # Refusals ----------------------------------------------------------------------------------------
@@ -445,7 +556,9 @@ def test_nobody_carries(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     "message", [Carry(("https", "ftp"), 1), Carry(("poll",), 1), Carry(("http",), -1),
-                Carry(("http",), 10**6)],
+                Carry(("http",), 10**6), Carry(("http",), 1, ("https://a",)),
+                Carry(("nats",), 1, ("nats://" + "a" * 600,)),
+                Carry(("nats",), 1, tuple(f"nats://a{n}" for n in range(65)))],
 )  # fmt: skip
 def test_what_nobody_can_carry(rig: Rig, message: Carry) -> None:
     rig.send(EDGE, message)

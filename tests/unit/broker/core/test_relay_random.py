@@ -28,6 +28,7 @@ ADDRESSES = [
     for host in ("a", "b", "c")
     for path in ("1", "2")
 ]
+PLACES = sorted({place_of(address) for address in ADDRESSES})
 PID = foreign_pid("them")
 LONG_MS = 10**11
 
@@ -44,6 +45,7 @@ class World:
         self.credit: dict[bytes, int] = {}
         self.credit_max: dict[bytes, int] = {}
         self.schemes: dict[bytes, tuple[str, ...]] = {}
+        self.places: dict[bytes, tuple[str, ...]] = {}
         self.count = 0
         #: versions of the tasks that are not done, and of those held
         self.tasks: dict[str, int] = {}
@@ -61,6 +63,7 @@ class World:
                 key = (forward.address, forward.id)
                 assert not any(key in others for others in self.flying.values()), key
                 assert forward.address.partition("://")[0] in self.schemes[edge]
+                assert place_of(forward.address) in (self.places[edge] or PLACES)
                 flying[key] = forward
                 assert len(flying) <= self.credit[edge]
                 if forward.promise is not None:
@@ -88,7 +91,14 @@ class World:
         self.credit[edge] = self.credit_max[edge] = self.random.randint(1, 8)
         some = self.random.sample(["http", "https", "nats"], self.random.randint(1, 3))
         self.schemes[edge] = schemes or tuple(some)
-        self.rig.send(edge, Carry(self.schemes[edge], self.credit[edge]))
+        self.places[edge] = ()
+        if schemes is None and self.random.random() < 0.5:
+            own = [place for place in PLACES if place.partition("://")[0] in self.schemes[edge]]
+            self.places[edge] = tuple(self.random.sample(own, 2))
+        self.carry(edge)
+
+    def carry(self, edge: bytes) -> None:
+        self.rig.send(edge, Carry(self.schemes[edge], self.credit[edge], self.places[edge]))
 
     def lose(self) -> None:
         if self.flying:
@@ -101,7 +111,7 @@ class World:
             edge = self.random.choice(list(self.flying))
             self.credit[edge] = max(len(self.flying[edge]), self.random.randint(1, 8))
             self.credit_max[edge] = max(self.credit[edge], self.credit_max[edge])
-            self.rig.send(edge, Carry(self.schemes[edge], self.credit[edge]))
+            self.carry(edge)
 
     def task(self) -> None:
         self.count += 1
@@ -157,8 +167,9 @@ class World:
         error = None if works or self.random.random() < 0.6 else "status 500"
         if forward.promise is not None and error is None:
             self.taken[key] += 1
+        again_ms = self.random.choice([None, None, 1_000, 200_000])
         rest_ms = self.random.choice([None, None, 500, 20_000, 10**9])
-        self.rig.send(edge, Forwarded(*key, forward.version, error, rest_ms))
+        self.rig.send(edge, Forwarded(*key, forward.version, error, again_ms, rest_ms))
 
     def time(self) -> None:
         for _ in range(self.random.choice([1, 30])):

@@ -246,6 +246,19 @@ def test_status_of_a_pending_call() -> None:
     assert re.fullmatch(r"attempt 3 at \d\d:\d\d:07", status_of(pending, failed))
 
 
+def test_status_of_a_call_that_waits_elsewhere() -> None:
+    for target, words in (
+        ("amqp://mq/orders", "waits in amqp://mq/orders"),
+        ("https://pay.example/x", "queued for https://pay.example/x"),
+    ):
+        pending = promise("p", state="pending", target=target)
+        of = msgspec.structs.replace(task("p", "pending", retry_at=700_000), target=target)
+        assert status_of(pending, of) == words
+        assert status_of(pending, msgspec.structs.replace(of, failures=1)).startswith(
+            "attempt 2 at"
+        )
+
+
 def test_status_of_other_promises() -> None:
     assert status_of(promise("p", state="pending", scope="local"), None) == "running"
     assert status_of(promise("p", state="pending", timer="true"), None) == "sleeping"

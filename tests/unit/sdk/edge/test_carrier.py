@@ -88,8 +88,8 @@ async def test_each_scheme_has_its_way(autojump_clock: object) -> None:
     ("error", "text", "rest_ms"),
     [
         (DeliveryError("status 500"), "status 500", None),
-        (DeliveryError("status 503", 1.5), "status 503", 1_500),
-        (DeliveryError("status 503", float("inf")), "status 503", 86_400_000),
+        (DeliveryError("status 503", retry_after_s=1.5), "status 503", 1_500),
+        (DeliveryError("status 503", retry_after_s=float("inf")), "status 503", 86_400_000),
         (ZeroDivisionError("oh"), "ZeroDivisionError: oh", None),
     ],
 )
@@ -106,7 +106,7 @@ async def test_what_goes_wrong_is_told_and_harms_nothing(
         brokers.forward(Forward("y://two", "c", 0))
         await wait_all_tasks_blocked()
         answers = {each.id: each for each in brokers.link.take()[1:]}
-        assert answers["a"] == Forwarded("x://one", "a", 0, text, rest_ms)
+        assert answers["a"] == Forwarded("x://one", "a", 0, text, None, rest_ms)
         assert answers["b"].error is not None
         assert answers["c"].error is None
 

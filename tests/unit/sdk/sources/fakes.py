@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from understudy.errors import CommandError
+from understudy.queues.port import Message, QueueKind, SourceAwayError
 from understudy.sources.filing import Answer, Command
-from understudy.sources.port import Message, QueueKind, SourceAwayError
 from understudy.sources.template import IdTemplate
 from understudy.sources.translator import Translator
 from understudy_store.commands import PromiseCreate, PromiseSettle, Reply

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.sdk.sources.fakes import FakeForms, FakeQueue, FakeStore, message, translator
+from understudy.queues.window import Window
 from understudy.sources import feed as feed_module
 from understudy.sources.feed import Feed
 from understudy.sources.report import Figures, Report
-from understudy.sources.window import Window
 
 
 class World:

@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.sdk.sources.fakes import FakeForms, FakeStore, message, translator
 from understudy.errors import CommandError
+from understudy.queues.port import Message
 from understudy.sources.filing import Filing, Later
-from understudy.sources.port import Message
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import PromiseRecord, Value
 

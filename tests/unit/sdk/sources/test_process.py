@@ -101,7 +101,7 @@ def test_a_library_that_is_missing_is_named(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"understudy.sources.queues.{kind}", raising=False)
+    monkeypatch.delitem(sys.modules, f"understudy.queues.{kind}", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     assert main(["source", kind, option, "x", "--call", "g/f"]) == 1
     said = f"needs {library}, which is not installed. It comes with the extra [{kind}]"
@@ -109,7 +109,7 @@ def test_a_library_that_is_missing_is_named(
 
 
 def test_a_queue_knows_its_kind() -> None:
-    sqs = importlib.import_module("understudy.sources.queues.sqs")
+    sqs = importlib.import_module("understudy.queues.sqs")
     fifo = sqs.SqsQueue("http://127.0.0.1:1", "a.fifo", region="r")
     assert fifo.kind.default_id == "{topic}-{dedup_id}"
     with pytest.raises(ConfigurationError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.sdk.sources.fakes import message
-from understudy.sources.window import Window
+from understudy.queues.window import Window
 
 
 def test_the_room_ends_with_the_count() -> None:

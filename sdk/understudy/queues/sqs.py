@@ -25,7 +25,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 from understudy.errors import ConfigurationError
-from understudy.sources.port import Message, QueueKind, SourceAwayError
+from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 _FIELDS: Final = {"message_id": "the id that SQS has given the message"}
 STANDARD: Final = QueueKind(

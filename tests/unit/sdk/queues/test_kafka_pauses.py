@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
-from understudy.sources.queues import kafka
-from understudy.sources.queues.kafka import KafkaTopic
+from understudy.queues import kafka
+from understudy.queues.kafka import KafkaTopic
 
 
 class FakeConsumer:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import redis
 
 from understudy.errors import ConfigurationError
-from understudy.sources.port import Message, QueueKind, SourceAwayError
+from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
     "redis",
@@ -48,6 +48,10 @@ class RedisStream:
         The field of an entry that holds the body. The others are headers.
     claim_s
         Seconds after which entries that nobody has touched are taken over.
+    deletes
+        Whether entries are deleted from the stream once they are acknowledged.
+    what
+        What `server` is, for messages.
     now
         The clock, in seconds.
 
@@ -68,6 +72,8 @@ class RedisStream:
         *,
         field: str = "body",
         claim_s: float = 60.0,
+        deletes: bool = False,
+        what: str = "--server",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         try:
@@ -76,12 +82,13 @@ class RedisStream:
                 server, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, protocol=2
             )
         except ValueError as error:
-            raise ConfigurationError(f"--server is no URL of Redis: {error}") from None
+            raise ConfigurationError(f"{what} is no URL of Redis: {error}") from None
         self._stream = stream
         self._group = group
         self._consumer = consumer
         self._field = field.encode()
         self._claim_s = claim_s
+        self._deletes = deletes
         self._now = now
         #: the server has answered, and nothing has failed since
         self._is_open = False
@@ -135,9 +142,17 @@ class RedisStream:
         entries = [message.token for message in messages]
         with self._reaching():
             for chunk in _chunks(entries):
-                self._client.xack(self._stream, self._group, *chunk)
+                # Together, because an entry that is acknowledged is delivered to nobody any more.
+                with self._client.pipeline(transaction=self._deletes) as request:
+                    request.xack(self._stream, self._group, *chunk)
+                    if self._deletes:
+                        request.xdel(self._stream, *chunk)
+                    request.execute()
         for entry in entries:
             self._held.pop(entry, None)
+
+    def give_back(self) -> None:
+        """Do nothing: there is nothing that was read and not polled."""
 
     def lag(self) -> int | None:
         """Return how many entries the group has not read yet, if the server knows that."""

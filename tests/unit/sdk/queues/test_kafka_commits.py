@@ -12,9 +12,9 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from tests.support import eventually
-from understudy.sources.port import Message, SourceAwayError
-from understudy.sources.queues import kafka
-from understudy.sources.queues.kafka import KafkaTopic
+from understudy.queues import kafka
+from understudy.queues.kafka import KafkaTopic
+from understudy.queues.port import Message, SourceAwayError
 
 
 class FakeMessage:

@@ -26,7 +26,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from understudy.errors import ConfigurationError
-from understudy.sources.port import Message, QueueKind, SourceAwayError
+from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
     "kafka",

@@ -12,17 +12,17 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import nats
-from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from understudy.errors import ConfigurationError
-from understudy.sources.port import Message, QueueKind, SourceAwayError
+from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
     "nats",
@@ -36,13 +36,14 @@ KIND: Final = QueueKind(
     "nats",
 )
 
-_TIMEOUT_S: Final = 10.0
-_PING_S: Final = 5
 #: messages that a group may hold, over all its sources
 _ACK_PENDING_MAX: Final = 65_536
 _MESSAGE_ID: Final = "Nats-Msg-Id"
+FAILURES: Final = (nats.errors.Error, OSError, TimeoutError)
+TIMEOUT_S: Final = 10.0
+_PING_S: Final = 5
 
-# The feed says in one line what the library logs with tracebacks.
+# Others say in one line what the library logs with tracebacks.
 logging.getLogger("nats").setLevel(logging.CRITICAL)
 
 T = TypeVar("T")
@@ -56,7 +57,8 @@ class NatsStream:
     servers
         The servers, as ``nats://`` or ``tls://`` URLs with commas between them.
     stream
-        The stream, which must exist.
+        The stream, which must exist. None: the one that has the subject, which is made if there is
+        none.
     group
         The durable consumer. It is made if it does not exist, and begins with the oldest message.
     subject
@@ -64,6 +66,8 @@ class NatsStream:
     ack_wait_s
         Seconds after which the messages of a dead source are delivered again, if the consumer is
         made now.
+    what
+        What `servers` are, for messages.
     now
         The clock, in seconds.
 
@@ -78,18 +82,16 @@ class NatsStream:
     def __init__(
         self,
         servers: str,
-        stream: str,
+        stream: str | None,
         group: str,
         *,
         subject: str | None = None,
         ack_wait_s: float = 30.0,
+        what: str = "--server",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._servers = servers.split(",")
-        for server in self._servers:
-            address = urlsplit(server)
-            if address.scheme not in ("nats", "tls", "ws", "wss") or not address.hostname:
-                raise ConfigurationError("--server is no URL of NATS: write nats://host:4222")
+        check_servers(self._servers, what)
         if any(character in group for character in ". *>\t\n"):
             raise ConfigurationError(f"--group {group!r}: NATS allows no dot, space, * or > in it")
         self._stream = stream
@@ -112,7 +114,8 @@ class NatsStream:
         """The stream and its servers."""
         places = [urlsplit(server) for server in self._servers]
         where = ", ".join(f"{each.hostname}:{each.port or 4222}" for each in places)
-        return f"nats stream {self._stream} at {where}"
+        what = f"stream {self._stream}" if self._stream else f"subject {self._subject}"
+        return f"nats {what} at {where}"
 
     def open(self) -> None:
         """Connect, and make the consumer if need be."""
@@ -128,21 +131,16 @@ class NatsStream:
             self._run(self._open())
 
     async def _open(self) -> None:
-        self._client = await nats.connect(
-            servers=self._servers,
-            allow_reconnect=False,
-            connect_timeout=int(_TIMEOUT_S),
-            ping_interval=_PING_S,
-            error_cb=_ignore,
-        )
-        jetstream = self._client.jetstream(timeout=_TIMEOUT_S)
+        self._client = await connect(self._servers)
+        jetstream = self._client.jetstream(timeout=TIMEOUT_S)
         config = ConsumerConfig(
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=self._ack_wait_s,
             max_ack_pending=_ACK_PENDING_MAX,
         )
+        stream = self._stream or await stream_of(jetstream, self._subject or "")
         self._subscription = await jetstream.pull_subscribe(
-            self._subject or "", durable=self._group, stream=self._stream, config=config
+            self._subject or "", durable=self._group, stream=stream, config=config
         )
         made = await self._subscription.consumer_info()
         self._ack_wait_s = made.config.ack_wait or self._ack_wait_s
@@ -178,6 +176,13 @@ class NatsStream:
         for message in messages:
             self._held.pop(id(message.token), None)
 
+    def give_back(self) -> None:
+        """Give back what was fetched and not polled."""
+        spare = list(self._spare)
+        self._spare.clear()
+        with _reaching():
+            self._run(_each(each.nak for each in spare))
+
     def lag(self) -> int | None:
         """Return how many messages the group was not sent yet."""
         with _reaching():
@@ -199,7 +204,7 @@ class NatsStream:
         loop.close()
         self._loop = self._thread = self._client = self._subscription = None
 
-    def _run(self, work: Coroutine[Any, Any, T], timeout_s: float = 2 * _TIMEOUT_S) -> T:
+    def _run(self, work: Coroutine[Any, Any, T], timeout_s: float = 2 * TIMEOUT_S) -> T:
         """Have a coroutine run on the loop, and return its result."""
         assert self._loop is not None
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -233,10 +238,6 @@ async def _each(methods: Iterator[Callable[[], Coroutine[Any, Any, None]]]) -> N
         await method()
 
 
-async def _ignore(_error: Exception) -> None:
-    """Leave errors to the call that meets them."""
-
-
 async def _cancel_all() -> None:
     """Cancel the tasks that the library has left behind."""
     tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -252,6 +253,79 @@ def _reaching() -> Iterator[None]:
         yield
     except NotFoundError as error:
         raise SourceAwayError(f"the stream or its consumer does not exist: {error}") from None
-    except (nats.errors.Error, OSError, TimeoutError) as error:
+    except FAILURES as error:
         text = str(error) or "no answer in time"
         raise SourceAwayError(f"{type(error).__name__}: {text}") from None
+
+
+def check_servers(servers: Sequence[str], what: str) -> None:
+    """Raise `ConfigurationError` if these are no URLs of servers."""
+    for server in servers:
+        address = urlsplit(server)
+        if address.scheme not in ("nats", "tls", "ws", "wss") or not address.hostname:
+            raise ConfigurationError(f"{what} is no URL of NATS: write nats://host:4222")
+
+
+async def connect(
+    servers: Sequence[str], on_closed: Callable[[], Awaitable[None]] | None = None
+) -> Any:
+    """Connect; a connection that is lost stays lost."""
+    return await nats.connect(
+        servers=list(servers),
+        allow_reconnect=False,
+        connect_timeout=int(TIMEOUT_S),
+        ping_interval=_PING_S,
+        error_cb=_ignore,
+        closed_cb=on_closed,
+    )
+
+
+async def stream_of(jetstream: Any, subject: str) -> str:
+    """Return the stream that has a subject; make one, if there is none.
+
+    The new one keeps a message until it is acknowledged, on the disk.
+    """
+    try:
+        found: str = await jetstream.find_stream_name_by_subject(subject)
+    except NotFoundError:
+        config = StreamConfig(
+            name=plain_name(subject),
+            subjects=[subject],
+            retention=RetentionPolicy.WORK_QUEUE,
+            storage=StorageType.FILE,
+        )
+        made = await jetstream.add_stream(config)
+        found = made.config.name
+    return found
+
+
+def plain_name(subject: str) -> str:
+    """Return a subject as a name that streams and consumers may have.
+
+    Examples
+    --------
+    >>> plain_name("orders.eu")
+    'orders_eu'
+    """
+    return "".join("_" if each in ". /\\" else each for each in subject)
+
+
+def flaw_of_subject(subject: str) -> str | None:
+    """Return why nothing can be published to a subject; None if it can.
+
+    Examples
+    --------
+    >>> flaw_of_subject("orders.eu"), flaw_of_subject("orders.>")
+    (None, 'a subject has no *, > or white space in it')
+    """
+    if any(each in "*>" or each.isspace() for each in subject):
+        return "a subject has no *, > or white space in it"
+    if not all(subject.split(".")):
+        return "a subject has something between its dots"
+    if subject.startswith("$"):
+        return "subjects that begin with $ are the server's own"
+    return None
+
+
+async def _ignore(_error: Exception) -> None:
+    """Leave errors to the call that meets them."""

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 
 import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPError, ChannelError
+from pika.exceptions import AMQPError, ChannelClosedByBroker, ChannelError
 
 from understudy.errors import ConfigurationError
-from understudy.sources.port import Message, QueueKind, SourceAwayError
+from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
     "rabbitmq",
@@ -37,15 +37,19 @@ KIND: Final = QueueKind(
     "rabbitmq",
 )
 
-#: Failures of the library have no common base.
-_FAILURES: Final = (AMQPError, AMQPConnectorException, ChannelError, OSError)
 #: the most unacknowledged messages of a consumer
 _PREFETCH_MAX: Final = 65_535
-_TIMEOUT_S: Final = 10.0
+#: Failures of the library have no common base.
+FAILURES: Final = (AMQPError, AMQPConnectorException, ChannelError, OSError)
+TIMEOUT_S: Final = 10.0
 #: A server that is silent for two and a half times as long is away, unless the URL says otherwise.
 _HEARTBEAT_S: Final = 10
+#: the queue exists, with other arguments
+EXISTS: Final = 406
+#: the queue does not exist
+MISSING: Final = 404
 
-# Each attempt to connect is logged with its traceback. The feed says in one line what matters.
+# Each attempt to connect is logged with its traceback. Others say in one line what matters.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
@@ -57,9 +61,13 @@ class RabbitQueue:
     server
         The server, as an ``amqp://`` or ``amqps://`` URL.
     queue
-        The queue, which must exist.
+        The queue, which must exist, unless it is made.
     prefetch
         Messages that the server may send ahead of their acknowledgment.
+    makes
+        Whether the queue is made if it does not exist: a durable one.
+    what
+        What `server` is, for messages.
 
     Raises
     ------
@@ -69,31 +77,20 @@ class RabbitQueue:
 
     kind: QueueKind = KIND
 
-    def __init__(self, server: str, queue: str, prefetch: int) -> None:
-        try:
-            self._parameters = pika.URLParameters(server)
-            address = urlsplit(server)
-            valid = address.scheme in ("amqp", "amqps")
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"--server is no AMQP URL: {error}") from None
-        if not valid:
-            raise ConfigurationError(
-                "--server is no AMQP URL: write amqp://user:password@host:port/vhost"
-            )
-        parameters = self._parameters
-        if "socket_timeout=" not in address.query:
-            parameters.socket_timeout = _TIMEOUT_S
-        if "stack_timeout=" not in address.query:
-            parameters.stack_timeout = _TIMEOUT_S
-        if "heartbeat=" not in address.query:
-            parameters.heartbeat = _HEARTBEAT_S
+    def __init__(
+        self, server: str, queue: str, prefetch: int, *, makes: bool = False, what: str = "--server"
+    ) -> None:
+        self._parameters = parameters_of(server, what)
         self._queue = queue
+        self._makes = makes
         self._prefetch = min(prefetch, _PREFETCH_MAX)
         self._connection: Any = None
         self._channel: Any = None
         #: messages that the server has sent and nobody has polled
         self._arrived: deque[Message] = deque()
         self._canceled = False
+        #: the name of this consumer at the server; None: it gets nothing now
+        self._consumer: str | None = None
 
     @property
     def place(self) -> str:
@@ -105,20 +102,34 @@ class RabbitQueue:
         """Connect, and begin to consume."""
         try:
             self._connection = pika.BlockingConnection(self._parameters)
+            if self._makes:
+                self._make()
             self._channel = self._connection.channel()
             self._channel.basic_qos(prefetch_count=self._prefetch)
             self._channel.add_on_cancel_callback(self._on_cancel)
-            self._channel.basic_consume(self._queue, self._on_message)
-        except _FAILURES as error:
+            self._consume()
+        except FAILURES as error:
             raise _away(error) from None
+
+    def _make(self) -> None:
+        try:
+            self._connection.channel().queue_declare(self._queue, durable=True)
+        except ChannelClosedByBroker as error:
+            if error.reply_code != EXISTS:
+                raise
+
+    def _consume(self) -> None:
+        self._consumer = self._channel.basic_consume(self._queue, self._on_message)
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Message]:
         """Return messages that have arrived, or wait for some."""
         arrived = self._arrived
         if not arrived or limit == 0:
             try:
+                if limit and self._consumer is None:
+                    self._consume()
                 self._connection.process_data_events(0 if arrived else timeout_s)
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise _away(error) from None
             if self._canceled:
                 raise SourceAwayError("the queue was deleted, or its server fails over")
@@ -131,14 +142,26 @@ class RabbitQueue:
         if tags:
             try:
                 channel.basic_ack(tags[-1], multiple=True)
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise _away(error) from None
+
+    def give_back(self) -> None:
+        """Give back what has arrived and was not polled; nothing comes until the next poll."""
+        consumer, self._consumer = self._consumer, None
+        try:
+            if consumer is not None:
+                # What arrives meanwhile is put back by the library.
+                self._channel.basic_cancel(consumer)
+            while self._arrived:
+                self._channel.basic_nack(self._arrived.pop().token, requeue=True)
+        except FAILURES as error:
+            raise _away(error) from None
 
     def lag(self) -> int | None:
         """Return how many messages are ready and were not sent to anybody."""
         try:
             declared = self._channel.queue_declare(self._queue, passive=True)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise _away(error) from None
         return int(declared.method.message_count) + len(self._arrived)
 
@@ -147,8 +170,9 @@ class RabbitQueue:
         connection, self._connection, self._channel = self._connection, None, None
         self._arrived.clear()
         self._canceled = False
+        self._consumer = None
         if connection is not None:
-            with suppress(*_FAILURES):
+            with suppress(*FAILURES):
                 connection.close()
 
     def _on_message(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
@@ -172,6 +196,45 @@ class RabbitQueue:
 
 
 def _away(error: Exception) -> SourceAwayError:
+    return SourceAwayError(describe(error))
+
+
+def parameters_of(server: str, what: str) -> Any:
+    """Return the parameters of a connection.
+
+    Parameters
+    ----------
+    server
+        The server, as an ``amqp://`` or ``amqps://`` URL.
+    what
+        What the URL is, for messages.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    wrong = ConfigurationError(
+        f"{what} is no AMQP URL: write amqp://user:password@host:port/vhost, with %2F and %40 for "
+        "/ and @ in user, password and vhost"
+    )
+    try:
+        parameters = pika.URLParameters(server)
+        address = urlsplit(server)
+    except (ValueError, TypeError):
+        raise wrong from None  # Its text may have a part of the password.
+    if address.scheme not in ("amqp", "amqps"):
+        raise wrong
+    if "socket_timeout=" not in address.query:
+        parameters.socket_timeout = TIMEOUT_S
+    if "stack_timeout=" not in address.query:
+        parameters.stack_timeout = TIMEOUT_S
+    if "heartbeat=" not in address.query:
+        parameters.heartbeat = _HEARTBEAT_S
+    return parameters
+
+
+def describe(error: BaseException) -> str:
+    """Return what a failure says."""
     causes = list(error.args) if error.args else []
     text = "; ".join(str(cause) for cause in causes if str(cause)) or repr(error)
-    return SourceAwayError(f"{type(error).__name__}: {text}")
+    return f"{type(error).__name__}: {text}"

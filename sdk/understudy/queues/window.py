@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable
 
-from understudy.sources.port import Message
+from understudy.queues.port import Message
 
 #: counted for a message besides its body, so that many empty ones are bounded by bytes as well
 _OVERHEAD_BYTES = 512
