@@ -8,6 +8,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit").mutant
 _RELAY: Final = "broker/core/test_relay.py"
+_RETRIES: Final = "broker/core/test_relay_retries.py"
 _MOVES: Final = "broker/core/test_relay_moves.py"
 _HOSTS: Final = "sdk/edge/push/test_allow_list.py"
 _NETWORKS: Final = "sdk/edge/push/test_networks.py"
@@ -37,7 +38,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "an offer that has failed is made again soon",
         f"{_SCHEME}.RelayScheme._pause",
         swap("if pause_ms <= OFFER_PAUSE_MS_MAX:", "if False:"),
-        _RELAY,
+        _RETRIES,
     ),
     _mutant(
         "offers-of-acquired-tasks-have-failed",
@@ -45,7 +46,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "an offer whose task is acquired has not failed, however it ends",
         f"{_SCHEME}.RelayScheme._end_offer",
         swap("error is not None and self._is_wanted(delivery)", "error is not None"),
-        _RELAY,
+        _RETRIES,
     ),
     _mutant(
         "a-dead-place-is-asked-as-often",
@@ -56,7 +57,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "max(OFFER_RETRY_MS << min(delivery.attempts - 1, 32), failing_ms)",
             "OFFER_RETRY_MS << min(delivery.attempts - 1, 32)",
         ),
-        _RELAY,
+        _RETRIES,
     ),
     _mutant(
         "settled-tasks-stay-in-their-pause",
@@ -64,15 +65,15 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "nothing is kept of a task that has settled",
         f"{_SCHEME}.RelayScheme.withdraw",
         drop("self._pausing.pop((target, task_id), None)"),
-        _RELAY,
+        _RETRIES,
     ),
     _mutant(
         "no-rest-for-a-busy-receiver",
         None,
         "a place rests as long as its receiver wants",
         f"{_SCHEME}.RelayScheme.assign",
-        swap("place in self._resting", "False"),
-        _RELAY,
+        swap("self._states.rests(place)", "False"),
+        _RETRIES,
     ),
     _mutant(
         "carrier-takes-deliveries-along",

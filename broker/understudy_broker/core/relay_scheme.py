@@ -27,7 +27,7 @@ delivers to all places of its schemes, or only to those that it names. Places ha
 each place the oldest goes first. A place may have in flight at most half of what other places leave
 of a carrier's credit, and always one; so a place that hangs leaves room for the others, and so does
 the next one that hangs. A place whose receiver has said how long to leave it alone *rests*: it has
-no turns, for at least `OFFER_RETRY_MS` and at most `REST_MS_MAX`.
+no turns (`place_states`).
 
 What is not perfect
 -------------------
@@ -48,6 +48,7 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.place_states import PlaceStates
 from understudy_broker.core.sessions import Session
 from understudy_broker.protocol.messages import Carry, Forward, Forwarded, Refused
 from understudy_store.addresses import RELAYED_CHARS_MAX, RELAYED_SCHEMES, scheme_of
@@ -63,19 +64,14 @@ RETRY_MS_MAX: Final = 600_000
 #: pause longer is left to the store, which offers the task anyway
 OFFER_RETRY_MS: Final = 1_000
 OFFER_PAUSE_MS_MAX: Final = 32_000
-#: how long a place may rest because its receiver wants to
-REST_MS_MAX: Final = 60_000
 #: how long deliveries wait for the first carrier before the log says so
 UNCARRIED_MS: Final = 10_000
-#: Places whose failures are remembered, so that each is logged once; that may rest; and that are
-#: noted because they have no carrier.
-FAILING_MAX: Final = 1_024
+#: places without a carrier that are noted
+UNCARRIED_MAX: Final = 1_024
 #: places that one carrier may name
 PLACES_MAX: Final = 64
 #: schemes of servers with spaces of names: the first of two parts of a path is the space
 SPACED_SCHEMES: Final = frozenset({"amqp", "amqps", "redis", "rediss"})
-#: characters of an error that are logged
-_ERROR_CHARS_MAX: Final = 500
 
 #: address and id
 Key: TypeAlias = tuple[str, str]
@@ -292,10 +288,7 @@ class RelayScheme:
         self._pausing: dict[Key, tuple[int, _Delivery]] = {}
         #: what is to be tried again: when, and which; some is no longer wanted
         self._retries: list[tuple[int, Key]] = []
-        #: places that could not be reached, each of which is logged once, and since when
-        self._failing: OrderedDict[str, int] = OrderedDict()
-        #: places that have no turns, and until when
-        self._resting: dict[str, int] = {}
+        self._states = PlaceStates(events)
         #: places that something waits for and nobody carries, and when the log says so; None: it
         #: has said so
         self._uncarried: dict[str, int | None] = {}
@@ -396,7 +389,8 @@ class RelayScheme:
             return  # It was taken back.
         del self._flying[key]
         self._may_assign = True
-        self._heed(delivery.place, message)
+        if message.error is not None and message.retry_after_ms is not None:
+            self._states.rest(delivery.place, message.retry_after_ms, now)
         if delivery.promise is None:
             self._end_offer(delivery, message)
         elif self._owed.get(key) is None:
@@ -404,14 +398,6 @@ class RelayScheme:
         else:
             self._end_unblock(delivery, message.error)
         self._set_due()
-
-    def _heed(self, place: str, message: Forwarded) -> None:
-        """Let a place rest, if its receiver wants to."""
-        if message.error is None or message.retry_after_ms is None:
-            return
-        if place in self._resting or len(self._resting) < FAILING_MAX:
-            rest_ms = max(OFFER_RETRY_MS, min(message.retry_after_ms, REST_MS_MAX))
-            self._resting[place] = max(self._now + rest_ms, self._resting.get(place, 0))
 
     def _end_offer(self, delivery: _Delivery, message: Forwarded) -> None:
         error = message.error
@@ -432,11 +418,11 @@ class RelayScheme:
 
     def _pause(self, delivery: _Delivery) -> None:
         """Have an offer that has failed made again, unless the store does before."""
-        if delivery.place in self._resting:
+        if self._states.rests(delivery.place):
             self._put_again(delivery)  # The place has its turns again when it has rested.
             return
         delivery.attempts += 1
-        failing_ms = self._now - self._failing.get(delivery.place, self._now)
+        failing_ms = self._states.failing_ms(delivery.place, self._now)
         pause_ms = max(OFFER_RETRY_MS << min(delivery.attempts - 1, 32), failing_ms)
         if pause_ms <= OFFER_PAUSE_MS_MAX:
             at = self._now + pause_ms
@@ -456,25 +442,14 @@ class RelayScheme:
         heapq.heappush(self._retries, (self._now + pause_ms, delivery.key))
 
     def _log_end(self, delivery: _Delivery, error: str | None) -> None:
-        """Count the end of a delivery, and log the first failure at a place, and its end."""
-        place = delivery.place
+        """Count the end of a delivery, and note how its place does."""
         if error is None:
             self._metrics.forwarded += 1
-            if place in self._failing:
-                del self._failing[place]
-                self._events.add("info", "deliveries arrive again", place=place)
-            return
-        self._metrics.forwards_failed += 1
-        if place not in self._failing:
-            self._failing[place] = self._now
-            if len(self._failing) > FAILING_MAX:
-                self._failing.popitem(last=False)
-            text = "a delivery has failed; it is tried again, and others to this place too"
-            address = delivery.address
-            self._events.add(
-                "warning", text, place=place, address=address, id=delivery.id,
-                error=error[:_ERROR_CHARS_MAX],
-            )  # fmt: skip
+            self._states.arrived(delivery.place)
+        else:
+            self._metrics.forwards_failed += 1
+            address, id_ = delivery.address, delivery.id
+            self._states.failed(delivery.place, self._now, address=address, id=id_, error=error)
 
     # Queues --------------------------------------------------------------------------------------
 
@@ -488,9 +463,9 @@ class RelayScheme:
         self._may_assign = True
         place = delivery.place
         if place in self._waiting.aside and place not in self._uncarried:
-            if len(self._uncarried) >= FAILING_MAX:
+            if len(self._uncarried) >= UNCARRIED_MAX:
                 self._note_uncarried()
-            if len(self._uncarried) < FAILING_MAX:
+            if len(self._uncarried) < UNCARRIED_MAX:
                 self._uncarried[place] = self._now + UNCARRIED_MS
             self._set_due()
 
@@ -518,7 +493,7 @@ class RelayScheme:
         waiting = self._waiting
         while room and waiting.places:
             place = next(iter(waiting.places))
-            carrier = None if place in self._resting else self._carrier_for(place)
+            carrier = None if self._states.rests(place) else self._carrier_for(place)
             if carrier is None:
                 waiting.hold(place)
                 continue
@@ -559,8 +534,7 @@ class RelayScheme:
                 self._put(offer)
             elif owed is not None and key not in self._flying and self._waiting.get(key) is None:
                 self._put(owed)
-        for place in [place for place, until in self._resting.items() if until <= now]:
-            del self._resting[place]
+        if self._states.end_rests(now):
             self._may_assign = True
         for place, said_at in list(self._uncarried.items()):
             if said_at is None or said_at > now:
@@ -584,12 +558,13 @@ class RelayScheme:
         """Note places that wait for a carrier, and forget those that do so no longer."""
         self._uncarried = {
             place: self._uncarried.get(place, self._now + UNCARRIED_MS)
-            for place in islice(self._waiting.aside, FAILING_MAX)
+            for place in islice(self._waiting.aside, UNCARRIED_MAX)
         }
 
     def _set_due(self) -> None:
         times = [at for at in self._uncarried.values() if at is not None]
-        times += self._resting.values()
+        if self._states.rest_ends_at is not None:
+            times.append(self._states.rest_ends_at)
         if self._retries:
             times.append(self._retries[0][0])
         self.due_at = min(times, default=None)
