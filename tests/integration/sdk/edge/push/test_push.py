@@ -175,7 +175,7 @@ def test_what_waits_for_an_edge_that_pushes(world: World) -> None:
     world.receiver()
     plain = world.program("edge", "--listen", "127.0.0.1:0", "--url", world.url)
     world.client(url_of(plain)).create("a", f"{world.target}/ok")
-    world.broker.wait_for("no edge delivers to addresses of this scheme")
+    world.broker.wait_for("no edge and no connector delivers to this place")
     _, url = world.edge()
     eventually(state(world.client(url), "a"), PATIENCE_S)
 
