@@ -44,6 +44,7 @@ from tests.mutants import (
     of_store,
     of_stored_tasks,
     of_tasks,
+    of_transports,
     of_values,
     of_workers,
 )
@@ -77,6 +78,7 @@ _LISTS: Final = (
     of_native_api,
     of_node,
     of_tasks,
+    of_transports,
     of_interpreter,
     of_workers,
     of_sdk,

@@ -79,7 +79,7 @@ class NatsServer:
             raise ServerAwayError(_text(error)) from None
 
     async def _publish(self, subject: str, body: bytes) -> None:
-        """Publish a message; raise at once if the connection is lost, which the library does not."""
+        """Publish a message; unlike the library, raise at once if the connection is lost."""
         publishing = asyncio.ensure_future(self._jetstream.publish(subject, body))
         self._publishing.add(publishing)
         try:

@@ -218,8 +218,14 @@ def parse_task_source(url: str) -> TaskSourceAddress:
         queue = queue_of(url)
         host = parts.netloc.rpartition("@")[2]
         target = canonical(f"{parts.scheme}://{host}{parts.path}")
-    except (QueueNameError, InvalidAddressError) as error:
+    except QueueNameError as error:
         raise ConfigurationError(f"{what}: {error}") from None
+    except (InvalidAddressError, ValueError):
+        # The error may have a part of the password in it.
+        raise ConfigurationError(
+            f"{what} has a host or a port that is none; in user and password, write %2F for / and "
+            "%40 for @"
+        ) from None
     space = f"/{quote(queue.space, safe='')}" if queue.space else ""
     server_url = parts._replace(path=space, fragment="").geturl()
     return TaskSourceAddress(server_url, parts.scheme, queue, target)

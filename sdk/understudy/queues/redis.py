@@ -81,8 +81,11 @@ class RedisStream:
             self._client: Any = redis.Redis.from_url(
                 server, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, protocol=2
             )
-        except ValueError as error:
-            raise ConfigurationError(f"{what} is no URL of Redis: {error}") from None
+        except ValueError:
+            # The error may have a part of the password in it.
+            raise ConfigurationError(
+                f"{what} is no URL of Redis: write redis://user:password@host:port/0"
+            ) from None
         self._stream = stream
         self._group = group
         self._consumer = consumer

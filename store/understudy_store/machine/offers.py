@@ -7,7 +7,8 @@ from typing import Final
 from understudy_store.machine import packed
 from understudy_store.machine.state import State
 
-#: the longest that an offer may be put off: a day
+#: the shortest and the longest that an offer may be put off: a second, and a day
+PUT_OFF_MS_MIN: Final = 1_000
 PUT_OFF_MS_MAX: Final = 86_400_000
 
 
@@ -19,7 +20,7 @@ def put_off(s: State, task_id: str, version: int, now: int, pause_ms: int, *, gr
     version
         The version that was offered. A task that has moved on since is offered as usual.
     pause_ms
-        The pause. It is not longer than `PUT_OFF_MS_MAX`.
+        The pause, which is kept between `PUT_OFF_MS_MIN` and `PUT_OFF_MS_MAX`.
     grow
         Whether the pause is at least as long as the task has been due already.
     """
@@ -31,5 +32,5 @@ def put_off(s: State, task_id: str, version: int, now: int, pause_ms: int, *, gr
         pause_ms = max(pause_ms, now - task.due_at)
     assert task.retry_at is not None
     s.offers_due.disarm(task.retry_at, task.id)
-    task.retry_at = now + max(0, min(pause_ms, PUT_OFF_MS_MAX))
+    task.retry_at = now + max(PUT_OFF_MS_MIN, min(pause_ms, PUT_OFF_MS_MAX))
     s.offers_due.arm(task.retry_at, task.id)

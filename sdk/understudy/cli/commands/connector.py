@@ -14,6 +14,8 @@ from understudy.cli.options import Url
 #: the environment variable for the server, which may hold a password
 SERVER_VARIABLE: Final = "UNDERSTUDY_CONNECTOR_SERVER"
 
+_AGAIN_MS_MIN: Final = 1_000
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
@@ -112,11 +114,10 @@ def connector(
     text = server or _read(server_file) or os.environ.get(SERVER_VARIABLE, "")
     if not text:
         raise UsageError(f"no server is given: name it, or set {SERVER_VARIABLE}")
-    seconds = parse_seconds(again, "--again")
-    return _run(
-        text, tuple(queue), tuple(name or ()), int((seconds or 0) * 1000), edge_url,
-        broker_address(url),
-    )  # fmt: skip
+    again_ms = int((parse_seconds(again, "--again") or 0) * 1000)
+    if again_ms < _AGAIN_MS_MIN:
+        raise UsageError(f"--again {again}: at least a second")
+    return _run(text, tuple(queue), tuple(name or ()), again_ms, edge_url, broker_address(url))
 
 
 def _read(file: Path | None) -> str | None:

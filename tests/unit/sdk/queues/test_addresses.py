@@ -98,7 +98,7 @@ def test_the_task_source_of_a_runtime() -> None:
 
 @pytest.mark.parametrize(
     "url", ["secret", "http://secret@mq/x", "amqp://secret@mq", "amqp://secret@/x", "amqp://[secret",
-            "amqp://me:se/cret/x/y@mq/orders"]
+            "amqp://me:se/cret/x/y@mq/orders", "amqp://me:se/secret@mq"]
 )  # fmt: skip
 def test_no_task_source(url: str) -> None:
     with pytest.raises(ConfigurationError) as raised:

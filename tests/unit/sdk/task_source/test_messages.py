@@ -25,6 +25,7 @@ def test_what_a_connector_puts_is_an_offer(id: str, version: int, url: str) -> N
         (b"null", "no message"),
         (b'{"kind": "execute", "data": {"task": {"id": "a", "version": "0"}}}', "no message"),
         (b'{"kind": "unblock", "data": {"promise": {}}}', "offers no task"),
+        (b'{"kind": "notify", "data": {"task": {"id": "a", "version": 0}}}', "offers no task"),
         (b'{"kind": "execute", "data": {"task": {"id": "", "version": 0}}}', "names no task"),
         (b'{"kind": "execute", "data": {"task": {"id": "a", "version": -1}}}', "names no task"),
         (b"[" * 16_000, "no message"),
