@@ -2,10 +2,21 @@
 
 It is the same store with other names. A task of theirs is one stretch of our task: from a claim to
 the ``complete`` that says that the function has ended, or waits. What it waits for was said before,
-callback by callback, and the client wants to hear of each once. So this edge remembers, for each
-task, which of its callbacks the client was not told of, and suspends the task on them when it is
-completed. If it does not know them, because another edge was asked for them or this one was
-restarted, it gives the task back a second later, and the client goes on or begins again.
+callback by callback, and the client wants to hear of each once: a function that is still in its
+memory goes on with a ``resume`` that names a promise, and with nothing else. So this edge
+remembers, for each task, which of its callbacks the client was not told of, and suspends the task
+on them when it is completed. What has settled meanwhile is remembered by the store, too, until the
+task is claimed.
+
+If this edge does not know the callbacks, because another edge was asked for them or this one was
+restarted, it takes them to be the task's children elsewhere, whose ids are made from its own. It names those
+ that have settled one after another, until the client says what it waits for, and then
+suspends the task on the others. If there are none, because ids were chosen, it gives the task back
+a second later, each time until something settles.
+
+A claim is answered again for a process that has it already. Their SDKs ask again if a connection
+breaks, and take up what was offered to them at two edges; and they end their process if a claim is
+refused.
 
 A task's counter is our version after the claim. Idempotency keys are kept in headers of ours, which
 are never shown as headers.
@@ -13,7 +24,7 @@ are never shown as headers.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -31,7 +42,7 @@ from understudy.edge.resonate.legacy_records import (
 )
 from understudy.edge.resonate.payloads import NO_VALUE, ValueIn, stored_param, stored_value
 from understudy.edge.resonate.records import stored_template, stored_time
-from understudy.edge.resonate.tags import stored_legacy_tags
+from understudy.edge.resonate.tags import SCOPE, stored_legacy_tags
 from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,
@@ -88,6 +99,8 @@ _TTL_MAX: Final = 365_250 * 86_400_000
 _TIMEOUT_MAX: Final = 2**63 - 1
 #: A task that is given back because nobody knows what it waits for is offered again after this.
 _AGAIN_MS: Final = 1_000
+#: children that are asked for at a time
+_PAGE: Final = 1_000
 #: tasks whose callbacks are remembered
 _TASKS_MAX: Final = 100_000
 
@@ -127,32 +140,55 @@ class Waits:
     Attributes
     ----------
     awaited
-        All of them.
+        All that the client has named.
     owed
         Those that have settled.
+    guesses
+        Others that have settled, and that it may wait for: this edge was not told. The first is
+        named next.
     """
 
-    __slots__ = ("awaited", "owed")
+    __slots__ = ("_told", "awaited", "guesses", "owed")
 
     def __init__(self) -> None:
         self.awaited: dict[str, None] = {}
         self.owed: dict[str, None] = {}
+        self.guesses: deque[str] = deque()
+        self._told: set[str] = set()
+
+    def wait_for(self, id_: str) -> None:
+        """Note that the client waits for a promise: it names all of them, if it names one."""
+        self.awaited[id_] = None
+        self.guesses.clear()
 
     def settled(self, *ids: str) -> None:
         """Note that promises have settled, of which the client is to be told."""
-        self.owed.update(dict.fromkeys(ids))
+        self.owed.update((id_, None) for id_ in ids if id_ not in self._told)
 
     def told(self, id_: str) -> None:
         """Note that the client knows that a promise has settled."""
         self.awaited.pop(id_, None)
         self.owed.pop(id_, None)
+        if self.guesses and self.guesses[0] == id_:
+            self.guesses.popleft()
+        self._told.add(id_)
+
+    def begin(self) -> None:
+        """Note that the store remembers no settlement, from now on, of which the client knows."""
+        self._told.clear()
+
+    @property
+    def next(self) -> str | None:
+        """The promise by which the task is resumed next; None: no promise."""
+        return next(iter(self.owed), self.guesses[0] if self.guesses else None)
 
 
 class Clients:
     """Memory of clients, kept by one edge.
 
     It is the promises that tasks are to be resumed by, until they are completed, by the task's id;
-    and the tasks that each process has claimed, for the number in the answer to a heartbeat.
+    the tasks that each process has claimed, for the number in the answer to a heartbeat; and the
+    last claim of each process and task, to answer it again.
 
     Parameters
     ----------
@@ -165,6 +201,7 @@ class Clients:
         self.address_of = address_of
         self._waits: OrderedDict[str, Waits] = OrderedDict()
         self._claimed: OrderedDict[str, set[str]] = OrderedDict()
+        self._counters: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def waits(self, task_id: str) -> Waits:
         """Return what a task waits for; to be changed."""
@@ -180,12 +217,20 @@ class Clients:
         """Forget what a task waits for, because it has ended."""
         self._waits.pop(task_id, None)
 
-    def claimed(self, pid: str, task_id: str) -> None:
+    def claimed(self, pid: str, task_id: str, counter: int) -> None:
         """Note that a process has claimed a task."""
         self._claimed.setdefault(pid, set()).add(task_id)
         self._claimed.move_to_end(pid)
         if len(self._claimed) > _TASKS_MAX:
             self._claimed.popitem(last=False)
+        self._counters[pid, task_id] = counter
+        self._counters.move_to_end((pid, task_id))
+        if len(self._counters) > _TASKS_MAX:
+            self._counters.popitem(last=False)
+
+    def has_claimed(self, pid: str, task_id: str, counter: int) -> bool:
+        """Return whether this was the last claim of a task by a process."""
+        return self._counters.get((pid, task_id)) == counter
 
     def held(self, pid: str) -> int | None:
         """Return how many tasks a process has; None: this edge does not know it."""
@@ -356,7 +401,7 @@ def _promise_create_task(call: Call, clients: Clients) -> Plan:
     body: dict[str, Any] = {"promise": promise_json(promise)}
     held = reply.task
     if held is not None and held.state == "acquired":
-        clients.claimed(asked.task.process_id, promise.id)
+        clients.claimed(asked.task.process_id, promise.id, held.version)
         body["task"] = _task_json(f"{_INVOKE}{promise.id}", held, promise)
     return Answer(201, body)
 
@@ -444,7 +489,7 @@ def _callback(call: Call, clients: Clients) -> Plan:
     if promise.settled:
         waits.told(leaf)
         return Answer(200, {"promise": promise_json(promise)})
-    waits.awaited[leaf] = None
+    waits.wait_for(leaf)
     id_ = f"{_RESUME}{root}:{leaf}"
     return _registered(reply.status, id_, promise, asked.timeout)
 
@@ -477,10 +522,11 @@ def _subscribe(call: Call, _clients: Clients) -> Plan:
 def message_of(task: TaskRecord, clients: Clients) -> dict[str, Any]:
     """Return the message that offers a pending task."""
     kind, id_ = "invoke", f"{_INVOKE}{task.id}"
-    owed = clients.waits(task.id).owed
-    owed.update(dict.fromkeys(task.resumes))
-    if owed:
-        kind, id_ = "resume", f"{_RESUME}{task.id}:{next(iter(owed))}"
+    waits = clients.waits(task.id)
+    waits.settled(*task.resumes)
+    leaf = waits.next
+    if leaf is not None:
+        kind, id_ = "resume", f"{_RESUME}{task.id}:{leaf}"
     return {"type": kind, "task": {"id": id_, "counter": task.version + 1}}
 
 
@@ -527,21 +573,37 @@ def _claim(call: Call, clients: Clients) -> Plan:
         return _absent_task()
     task, leaf = found
     ttl = max(1, min(asked.ttl, _TTL_MAX))
-    acquire = TaskAcquire(task.id, asked.counter - 1, foreign_pid(asked.process_id), ttl)
-    replies = yield (acquire, *((PromiseGet(leaf),) if leaf is not None else ()))
-    reply = replies[0]
-    if reply.promise is None or not reply.ok:
-        return _absent_task() if reply.status == 404 else _taken()
+    pid = foreign_pid(asked.process_id)
+    acquire = TaskAcquire(task.id, asked.counter - 1, pid, ttl)
+    acquired, now, promise, told = yield (
+        acquire,
+        TaskGet(task.id),
+        PromiseGet(task.id),
+        PromiseGet(task.id if leaf is None else leaf),
+    )
+    if acquired.status == 404 or now.task is None or promise.promise is None:
+        return _absent_task()
+    has = clients.has_claimed(asked.process_id, task.id, asked.counter)
+    if not (acquired.ok or has or _holds(now.task, pid, asked.counter)):
+        return _taken()
     waits = clients.waits(task.id)
-    waits.settled(*task.resumes)
+    if acquired.ok:
+        waits.settled(*task.resumes)
+        waits.begin()
+    if _holds(now.task, pid, asked.counter):
+        clients.claimed(asked.process_id, task.id, asked.counter)
     if leaf is not None:
         waits.told(leaf)
-    clients.claimed(asked.process_id, task.id)
-    promises = {"root": _linked(reply.promise)}
-    if leaf is not None and replies[1].promise is not None:
-        promises["leaf"] = _linked(replies[1].promise)
+    promises = {"root": _linked(promise.promise)}
+    if leaf is not None and told.promise is not None:
+        promises["leaf"] = _linked(told.promise)
     kind = "resume" if "leaf" in promises else "invoke"
     return Answer(201, {"type": kind, "promises": promises})
+
+
+def _holds(task: TaskRecord, pid: str, counter: int) -> bool:
+    """Return whether a process has claimed a stretch, perhaps at another edge."""
+    return task.state == "acquired" and task.pid == pid and task.version == counter
 
 
 def _linked(promise: PromiseRecord) -> dict[str, Any]:
@@ -565,19 +627,48 @@ def _task_complete(call: Call, clients: Clients) -> Plan:
         return done
     clients.completed(task.id)
     waits = clients.waits(task.id)
+    waits.settled(*task.resumes)
+    if waits.next is None and not waits.awaited:
+        yield from _guess(task.id, waits)
     delay_ms = 0
-    if waits.awaited and not waits.owed:
+    if waits.awaited and waits.next is None:
         (reply,) = yield (TaskSuspend(task.id, asked.counter, tuple(waits.awaited)),)
         if reply.status == 200:
+            waits.begin()
             return done
         if reply.status in (404, 409):
             return _taken()
         waits.settled(*(each.id for each in reply.promises or ()))
-    elif not waits.owed:
+    if waits.next is None:
         delay_ms = _AGAIN_MS
     # The client is told of what has settled, or begins again.
     (reply,) = yield (TaskRelease(task.id, asked.counter, delay_ms),)
     return done if reply.ok else _taken()
+
+
+def _guess(task_id: str, waits: Waits) -> Generator[Any, list[Reply], None]:
+    """Take a task to wait for its children elsewhere, because nobody has said what it waits for."""
+    cursor: str | None = None
+    settled: list[PromiseRecord] = []
+    while True:
+        search = PromiseSearch(prefix=f"{task_id}.", limit=_PAGE, cursor=cursor)
+        (reply,) = yield (search,)
+        if not reply.ok:
+            return
+        for each in reply.promises or ():
+            # Nobody waits for a grandchild, or by a callback for what runs in the same process.
+            if "." in each.id[len(task_id) + 1 :] or each.tags.get(SCOPE) == "local":
+                continue
+            if each.settled:
+                settled.append(each)
+            else:
+                waits.awaited[each.id] = None
+        cursor = reply.cursor
+        if cursor is None:
+            break
+    # It knows most of them. The last one to settle is most likely the one that it does not know.
+    settled.sort(key=lambda each: each.settled_at or 0, reverse=True)
+    waits.guesses.extend(each.id for each in settled)
 
 
 def _task_drop(call: Call, clients: Clients) -> Plan:

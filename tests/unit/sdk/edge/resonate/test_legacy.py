@@ -200,10 +200,32 @@ def test_claims(world: World) -> None:
         201, {"type": "invoke", "promises": {
             "root": {"id": "a", "href": "/promises/a", "data": root}}},
     )  # fmt: skip
-    assert code(world.claim("__invoke:a")) == (403, 40305)
-    assert code(world.claim("__invoke:a", 2)) == (403, 40305)
+    for pid, counter in (("p", 2), ("other", 1)):
+        assert code(world.claim("__invoke:a", counter, pid)) == (403, 40305)
     for absent in ("__invoke:b", "__resume:b:c", "a", "__resume:b"):
         assert code(world.claim(absent)) == (404, 40403)
+
+
+def test_a_claim_whose_answer_was_lost_is_answered_again(world: World) -> None:
+    for id_, target in (("a", "poll://g"), ("x", None)):
+        world.create(id_, target)
+    answer = world.claim("__invoke:a")
+    assert world.claim("__invoke:a") == answer
+    world.callback("x", "a")
+    world.held("complete", "__invoke:a")
+    world.settle("x")
+    answer = world.claim("__resume:a:x", 2)
+    assert world.claim("__resume:a:x", 2) == answer
+    assert code(world.claim("__invoke:a")) == (403, 40305)
+    # another edge, which does not know of the claim
+    world.clients = legacy.Clients(world.addresses.get)
+    assert world.claim("__resume:a:x", 2) == answer
+    # one that was offered twice: the second claim comes when the first one's stretch is over
+    world.settle("a")
+    world.held("complete", "__resume:a:x", 2)
+    status, found = world.claim("__resume:a:x", 2)
+    assert (status, found["promises"]["root"]["data"]["state"]) == (201, "RESOLVED")
+    assert code(world.claim("__resume:a:x", 2, "other")) == (403, 40305)
 
 
 def test_a_lease_lapses_unless_it_is_renewed(world: World) -> None:
@@ -253,16 +275,85 @@ def test_a_task_waits_for_its_callbacks_and_is_resumed_by_each(world: World) -> 
     assert world.held("complete", message["task"]["id"], 3) == 201
 
 
+def another_edge(world: World) -> None:
+    world.clients = legacy.Clients(world.addresses.get)
+
+
 def test_a_task_whose_callbacks_nobody_remembers_is_offered_again(world: World) -> None:
     for id_, target in (("a", "poll://g"), ("x", None)):
         world.create(id_, target)
     world.claim("__invoke:a")
     world.callback("x", "a")
-    world.clients = legacy.Clients(world.addresses.get)
+    another_edge(world)
     assert world.held("complete", "__invoke:a") == 201
     assert world.message("a")["type"] == "invoke"
     world.settle("x")
     assert world.message("a")["task"]["id"] == "__resume:a:x"
+
+
+def test_a_settlement_before_the_completion_outlives_an_edge(world: World) -> None:
+    for id_, target in (("a", "poll://g"), ("x", None)):
+        world.create(id_, target)
+    world.claim("__invoke:a")
+    world.callback("x", "a")
+    world.settle("x")
+    world.held("complete", "__invoke:a")
+    another_edge(world)
+    assert world.message("a")["task"]["id"] == "__resume:a:x"
+
+
+def test_a_client_that_knows_of_a_settlement_is_not_told_again(world: World) -> None:
+    for id_, target in (("a", "poll://g"), ("x", None), ("y", None)):
+        world.create(id_, target)
+    world.claim("__invoke:a")
+    world.callback("x", "a")
+    world.settle("x")
+    world.callback("x", "a")
+    world.callback("y", "a")
+    assert world.held("complete", "__invoke:a") == 201
+    (reply,) = world.store.ask_all((TaskGet("a"),), T0)
+    assert reply.task is not None
+    assert reply.task.state == "suspended"
+
+
+def test_another_edge_takes_a_task_to_wait_for_its_children_elsewhere(world: World) -> None:
+    world.create("a", "poll://g")
+    world.claim("__invoke:a")
+    for id_ in ("a.1", "a.2", "a.3", "a.1.1"):
+        world.create(id_, "poll://g")
+    local = {"id": "a.4", "timeout": LATER, "tags": {"resonate:scope": "local"}}
+    world.ask("POST", "/promises", local)
+    for id_ in ("a.1", "a.2", "a.4", "a.1.1"):
+        world.now += 1
+        world.settle(id_)
+    another_edge(world)
+    offered = []
+    message = {"task": {"id": "__invoke:a", "counter": 1}}
+    for _ in range(2):
+        world.held("complete", **{"id_": message["task"]["id"], "counter": len(offered) + 1})
+        message = world.message("a")
+        offered.append(message["task"]["id"])
+        world.claim(message["task"]["id"], len(offered) + 1)
+    assert offered == ["__resume:a:a.2", "__resume:a:a.1"]
+    world.held("complete", message["task"]["id"], 3)
+    world.settle("a.3")
+    assert world.message("a")["task"]["id"] == "__resume:a:a.3"
+
+
+def test_a_client_that_names_a_promise_is_not_told_of_others(world: World) -> None:
+    world.create("a", "poll://g")
+    world.claim("__invoke:a")
+    for id_ in ("a.1", "a.2", "a.3"):
+        world.create(id_, "poll://g")
+    world.settle("a.1")
+    world.settle("a.2")
+    another_edge(world)
+    world.held("complete", "__invoke:a")
+    world.claim(world.message("a")["task"]["id"], 2)
+    world.callback("a.3", "a")
+    world.held("complete", "__resume:a:a.2", 2)
+    world.settle("a.3")
+    assert world.message("a")["task"]["id"] == "__resume:a:a.3"
 
 
 def test_drop_and_a_wrong_counter(world: World) -> None:
