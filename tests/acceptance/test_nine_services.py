@@ -2,8 +2,8 @@
 
 They run with what the example application's lock file names (resonate-sdk 0.5.0 on Python 3.12),
 against a broker, and an edge that speaks the older REST. UNDERSTUDY_NINE_SERVICES names the folder
-of the example application's sources to run those; without it, those of `nine_services` run, whose
-README says how they differ. Only ports are changed.
+of the example application's sources to run those; without it, those of `judges/nine_services` run,
+whose README says how they differ. Only ports are changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.services.fixture import required
 from tests.services.packages import python_with
 from understudy.bench.deployment import free_port
 
-OWN: Final = Path(__file__).parent / "nine_services"
+OWN: Final = Path(__file__).parent / "judges/nine_services"
 SOURCES: Final = Path(os.environ.get("UNDERSTUDY_NINE_SERVICES", OWN))
 SERVICES: Final = "abcdefghi"
 
@@ -86,9 +86,15 @@ class Application:
         logs = sorted(self.system.folder.glob(f"{name}.*.out"))
         return "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
 
+    def has_printed_a_number(self, name: str) -> bool:
+        """Return whether a service has printed the end of the detached chain."""
+        return re.search(r"\b[23]$", self.output(name), re.MULTILINE) is not None
+
     def states(self, id_: str) -> tuple[str | None, str | None]:
         """Return the states of a promise and of its task, as the store has them now."""
-        with closing(sqlite3.connect(f"file:{self.system.folder}/store.db?mode=ro", uri=True)) as db:
+        with closing(
+            sqlite3.connect(f"file:{self.system.folder}/store.db?mode=ro", uri=True)
+        ) as db:
             query = "SELECT state, task_state FROM promise WHERE id = ?"
             return db.execute(query, (id_,)).fetchone() or (None, None)
 
@@ -126,7 +132,7 @@ def test_the_three_flows(application: Application) -> None:
     assert post(port, "/await-chain") == (200, {"message": 3})
     assert post(port, "/fan-out-workflow") == (200, {"message": 3})
     assert post(port, "/detached-chain") == (200, {"message": "detached-chain started"})
-    until("service-f has printed", lambda: re.search(r"\b[23]$", application.output("f"), re.M))
+    until("service-f has printed", lambda: application.has_printed_a_number("f"))
     until("qux has ended", lambda: application.states("detached-chain")[0] == "resolved")
     # The ids are fixed: the results of the same requests come from the store.
     assert post(port, "/await-chain") == (200, {"message": 3})
@@ -137,13 +143,13 @@ def test_services_edge_and_broker_die_in_the_middle(application: Application) ->
     # The calls stop where the services that are not there yet would go on.
     application.start_all("abdeg")
     port = application.port
-    # The first request alone: this SDK starts its threads with it, and fails if two do that at once.
+    # The first request alone: this SDK starts its threads with it, and fails if two do so at once.
     assert post(port, "/detached-chain")[0] == 200
     with ThreadPoolExecutor(2) as pool:
         chain = pool.submit(post, port, "/await-chain")
         fan_out = pool.submit(post, port, "/fan-out-workflow")
-        for id_ in ("await-chain", "await-chain.1", "fan-out-workflow"):
-            until(f"{id_} waits", lambda id_=id_: application.states(id_)[1] == "suspended")
+        waiting = ("await-chain", "await-chain.1", "fan-out-workflow")
+        until("all wait", lambda: {application.states(id_)[1] for id_ in waiting} == {"suspended"})
         until("cog is called", lambda: application.states("detached-chain.1.1")[0] == "pending")
         application.kill("b", "g", "edge")
         application.system.broker.kill()
@@ -152,6 +158,6 @@ def test_services_edge_and_broker_die_in_the_middle(application: Application) ->
         application.start(*"bgcfhi")
         until("both are answered", lambda: chain.done() and fan_out.done())
     assert (chain.result(), fan_out.result()) == ((200, {"message": 3}), (200, {"message": 3}))
-    until("service-f has printed", lambda: re.search(r"\b[23]$", application.output("f"), re.M))
+    until("service-f has printed", lambda: application.has_printed_a_number("f"))
     # service-b continued its call, which had been stored, and did not call service-c again.
     assert application.output("c").count("running function baz") == 1
