@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -42,9 +43,18 @@ def node_with(package: str) -> Path:
     UnavailableError
         There is no npm, or no way to install the package.
     """
+    return _node(package.replace("/", "-"), '{"private": true}', package)
+
+
+def node_project(manifest: str) -> Path:
+    """Return a folder in which Node finds what a ``package.json`` names; raises as `node_with`."""
+    return _node(f"node-{zlib.crc32(manifest.encode()):08x}", manifest)
+
+
+def _node(name: str, manifest: str, *packages: str) -> Path:
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise UnavailableError("there is no Node with npm here")
-    return fetched(package.replace("/", "-"), partial(_fill_node, package))
+    return fetched(name, partial(_fill_node, manifest, packages))
 
 
 def _fill_python(arguments: tuple[str, ...], folder: Path) -> None:
@@ -52,9 +62,9 @@ def _fill_python(arguments: tuple[str, ...], folder: Path) -> None:
     _run(str(folder / "bin/python"), "-m", "pip", "install", "-q", *arguments, cwd=folder)
 
 
-def _fill_node(package: str, folder: Path) -> None:
-    (folder / "package.json").write_text('{"private": true}')
-    _run("npm", "install", "--no-audit", "--no-fund", package, cwd=folder)
+def _fill_node(manifest: str, packages: tuple[str, ...], folder: Path) -> None:
+    (folder / "package.json").write_text(manifest)
+    _run("npm", "install", "--no-audit", "--no-fund", *packages, cwd=folder)
 
 
 def _run(*command: str, cwd: Path) -> None:
