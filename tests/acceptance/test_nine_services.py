@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,11 +30,14 @@ from tests.acceptance.system import (
 )
 from tests.services.fixture import required
 from tests.services.packages import python_with
+from understudy import Handle
 from understudy.bench.deployment import free_port
 
 OWN: Final = Path(__file__).parent / "judges/nine_services"
 SOURCES: Final = Path(os.environ.get("UNDERSTUDY_NINE_SERVICES", OWN))
 SERVICES: Final = "abcdefghi"
+#: how often the edge dies under load
+KILLS: Final = 4
 
 
 class Application:
@@ -80,6 +84,10 @@ class Application:
     def kill(self, *names: str) -> None:
         for name in names:
             self._running.pop(name).kill()
+
+    def restart_the_dead(self) -> None:
+        """Start again the services that have ended by themselves, as a supervisor would."""
+        self.start(*[name for name, each in self._running.items() if not each.is_running()])
 
     def output(self, name: str) -> str:
         """Return what a service has written, over all its starts."""
@@ -161,3 +169,23 @@ def test_services_edge_and_broker_die_in_the_middle(application: Application) ->
     until("service-f has printed", lambda: application.has_printed_a_number("f"))
     # service-b continued its call, which had been stored, and did not call service-c again.
     assert application.output("c").count("running function baz") == 1
+
+
+def test_calls_end_whenever_the_edge_dies(application: Application) -> None:
+    """Requests and claims are under way when it dies; their SDK may end its process over that."""
+    application.start_edge()
+    application.start(*"abc")
+    service_a = application.system.runtime.options(target="poll://service-a")
+    calls: list[Handle[int]] = []
+
+    def have_ended(count: int) -> bool:
+        application.restart_the_dead()
+        return sum(call.done() for call in calls) >= count
+
+    for round_ in range(KILLS):
+        calls += [service_a.rpc(f"{round_}-{n}", "foo") for n in range(10)]
+        until("some have ended", partial(have_ended, 10 * round_ + 1))
+        application.kill("edge")
+        application.start_edge()
+    until("all have ended", partial(have_ended, 10 * KILLS))
+    assert {call.result() for call in calls} == {3}

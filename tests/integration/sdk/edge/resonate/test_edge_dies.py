@@ -1,7 +1,9 @@
-"""Edges are killed while SDKs play their cases: they go on at the next one, and each call ends.
+"""Edges are killed while services with other SDKs work: they go on, and each call ends once.
 
 A front, as a load balancer is one, has two edges behind it and passes each new connection on to the
-first that takes it. The edge in use is killed again and again, and started anew behind the other.
+first that takes it. The one in use is killed, and started anew behind the other.
+
+For the SDKs of the older REST, see `tests.acceptance.test_nine_services`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -30,13 +31,9 @@ from tests.support import eventually, free_url
 from understudy import Runtime
 from understudy.bench.deployment import free_port
 
-#: calls at the same time, in the cases that have many
-LOAD: Final = 8
 #: calls that are held together
 CALLS: Final = 12
 PATIENCE_S: Final = 40
-#: between two kills, unless all is played before
-PAUSE_S: Final = 0.2
 
 
 class Front:
@@ -83,45 +80,43 @@ class Front:
 
 
 class Edges:
-    """Two edges at ports that stay the same, behind a front for each of their two ports."""
+    """Two edges at ports that stay the same, behind a front."""
 
     def __init__(self, broker: str, folder: Path) -> None:
         self._broker = broker
         self._folder = folder
-        self.http, self.poll = Front(), Front()
-        self._edges: list[tuple[Program, int, int]] = []
-        self.kills = 0
+        self._edges: list[tuple[Program, int]] = []
+        self.front = Front()
         for _ in range(2):
-            self._start(free_port(), free_port())
+            self._start(free_port())
 
-    def _start(self, http: int, poll: int) -> None:
-        arguments = ("--legacy", "--legacy-poll", f"127.0.0.1:{poll}")
-        edge = start_edge(self._broker, self._folder, *arguments, listen=f"127.0.0.1:{http}")
-        self._edges.append((edge, http, poll))
+    def _start(self, port: int) -> None:
+        edge = start_edge(self._broker, self._folder, listen=f"127.0.0.1:{port}")
+        self._edges.append((edge, port))
         url_of(edge)
-        self.http.behind.append(http)
-        self.poll.behind.append(poll)
+        self.front.behind.append(port)
 
-    def kill(self) -> None:
-        """Kill the edge in use, and start it again as the one that is used next."""
-        edge, http, poll = self._edges.pop(0)
-        # A connection that is accepted meanwhile goes to the other one.
-        self.http.behind.remove(http)
-        self.poll.behind.remove(poll)
-        edge.stop(signal.SIGKILL)
-        self.kills += 1
-        self._start(http, poll)
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.front.port}"
 
     @property
     def pid(self) -> int:
         """That of the edge in use."""
         return self._edges[0][0].process.pid
 
+    def kill(self) -> None:
+        """Kill the edge in use, and start it again as the one that is used next."""
+        edge, port = self._edges.pop(0)
+        # A connection that is accepted meanwhile goes to the other one.
+        self.front.behind.remove(port)
+        edge.stop(signal.SIGKILL)
+        self._start(port)
+
     def close(self) -> None:
-        for edge, _, _ in self._edges:
+        for edge, _ in self._edges:
             edge.stop()
-        self.http.close()
-        self.poll.close()
+        self.front.close()
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +140,6 @@ def edges_of(broker: str, folder: Path) -> Iterator[Edges]:
         yield edges
     finally:
         edges.close()
-
-
-# Held in the middle ------------------------------------------------------------------------------
 
 
 def python_command(*arguments: str) -> list[str]:
@@ -176,7 +168,7 @@ def test_a_listener_goes_on_at_the_next_edge(
     with (
         edges_of(broker, tmp_path) as edges,
         Runtime("callers", url=broker) as runtime,
-        served(command(f"http://127.0.0.1:{edges.http.port}", group), tmp_path),
+        served(command(edges.url, group), tmp_path),
     ):
         eventually(lambda: listeners(runtime, group) == {edges.pid}, PATIENCE_S)
         theirs = runtime.options(target=group, timeout=2 * PATIENCE_S)
@@ -218,30 +210,3 @@ def served(command: list[str], folder: Path) -> Iterator[None]:
         process.kill()
         process.wait()
         print(log.read_text())
-
-
-# At any moment -----------------------------------------------------------------------------------
-
-
-def test_calls_by_the_older_rest_end_whenever_edges_die(broker: str, tmp_path: Path) -> None:
-    """Its SDK of version 0.5 connects again in a second, and repeats requests."""
-    python = required(lambda: sdks.python_of("0.5.0"))
-    with edges_of(broker, tmp_path) as edges, ThreadPoolExecutor(1) as pool:
-        judge = sdks.Judge(
-            python, str(sdks.JUDGES / "legacy_sdk.py"), "0.5.0", str(edges.http.port),
-            str(edges.poll.port), "killed-", str(LOAD), cwd=sdks.JUDGES,
-        )  # fmt: skip
-        try:
-            verdict = pool.submit(judge.verdict)
-            played = threading.Event()
-            verdict.add_done_callback(lambda _: played.set())
-            while not played.wait(PAUSE_S):
-                edges.kill()
-            assert edges.kills >= 2
-            flows = sum(2 * (n + 11) + 1100 for n in range(LOAD))
-            sums = {"load": LOAD * (LOAD - 1), "load of flows": flows}
-            assert verdict.result() == sdks.LEGACY_CASES | sums
-        finally:
-            print(edges.kills, judge.stop())
-    with Runtime("callers", url=broker) as runtime:
-        assert not list(runtime.promises.search(prefix="killed-", state="pending"))
