@@ -21,6 +21,11 @@ refused.
 A task's counter is our version after the claim. Idempotency keys are kept in headers of ours, which
 are never shown as headers.
 
+What is not perfect: a claim is refused, and so ends the client, if it comes by an offer of two
+edges ago that its process has dealt with since. And a call whose children have chosen
+ids hangs until its process ends, if what it waits for has settled and two edges died before it was
+told. A heartbeat renews all that a process has, also what an earlier process of that id had.
+
 The `table` of calls leads to those of `promises`, `tasks` and `schedules`, which are plans as in
 `operations`; `clients` is an edge's memory, and `handlers` the HTTP around it all.
 """
