@@ -13,12 +13,14 @@ import decimal
 import difflib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from understudy.edge.native.problems import Problem
 
@@ -79,16 +81,24 @@ class FunctionSchema:
         Problem
             422 they do not suit its parameters; the problem names the field.
         """
-        if not self._arguments:
+        if not (self._arguments and self._is_sound):
             return arguments
         try:
             return self._checked(arguments)
         except _Unfit as error:
             raise _problem(error.path, str(error)) from None
-        except Problem:
-            raise
-        except Exception:
-            return arguments  # the schema is not one
+        except (Unresolvable, RecursionError):
+            return arguments  # a reference leads nowhere, or in a circle
+
+    @cached_property
+    def _is_sound(self) -> bool:
+        """True if the schema is one; where its references lead is seen when they are followed."""
+        parts = [self._arguments, self.data.get("rest", True)]
+        try:
+            Draft202012Validator.check_schema({"$defs": self._definitions, "allOf": parts})
+        except (SchemaError, RecursionError):
+            return False
+        return True
 
     def _checked(self, arguments: Arguments) -> Arguments:
         args, kwargs = arguments
