@@ -265,6 +265,10 @@ class BrokerCore:
         self._receiver.has_input = True
         self._membership.connection_lost(peer, now, reason)
 
+    def knows(self, peer: bytes) -> bool:
+        """Return whether a connection is that of a peer that has joined, or the pulse of one."""
+        return peer in self._membership
+
     def take_relied_on(self) -> set[bytes]:
         """Return the pulses that leases were extended for since the last call.
 

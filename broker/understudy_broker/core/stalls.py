@@ -55,6 +55,10 @@ class Stalls:
             session.pulse = peer
             self._pulses[peer] = session
 
+    def has_pulse(self, peer: bytes) -> bool:
+        """Return whether a connection shows a pulse."""
+        return peer in self._pulses
+
     def end_pulse(self, peer: bytes) -> Session | None:
         """Note that a pulse has ended; return its node if nothing else kept the node alive."""
         session = self._pulses.pop(peer, None)

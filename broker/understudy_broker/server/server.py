@@ -124,6 +124,14 @@ class Server:
         self._store.watch(self._on_store_failed)
         await self._transport.drive(self._turn)
 
+    def knows(self, peer: bytes) -> bool:
+        """Return whether a connection is that of a peer that has joined, or the pulse of one."""
+        return self._core.knows(peer)
+
+    def warn(self, text: str) -> None:
+        """Write a warning to the log."""
+        self._log("warning", text, {})
+
     def request_stop(self) -> None:
         """End `run` after the turn that is under way, or once others have the slots."""
         self._stopping = True
@@ -384,6 +392,7 @@ async def _serve(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.watch)
+            nursery.start_soon(transport.guard, server.knows, server.warn)
             if stop is not None:
                 nursery.start_soon(_stop_at, stop, server)
             if server.slot_link is not None:
