@@ -20,6 +20,7 @@ and a connection that says nothing is closed soon (`HANDSHAKE_MS`, `connection_w
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -107,11 +108,16 @@ def _bind(router: zmq.Socket[bytes], listen: str) -> None:
             ) from None
     # Only where it is asked for, because a socket for both families shows other addresses.
     router.set(zmq.IPV6, int(is_ipv6(address)))
+    # Whatever the user's own mask is, a socket in the file system is for the same user alone.
+    umask = os.umask(0o077) if address.startswith("ipc:") else None
     try:
         router.bind(address)
     except zmq.ZMQError as error:
         kind = AddressInUseError if error.errno == errno.EADDRINUSE else ListenError
         raise kind(_listen_advice(listen, error)) from None
+    finally:
+        if umask is not None:
+            os.umask(umask)
 
 
 def _is_interface(listen: str) -> bool:
