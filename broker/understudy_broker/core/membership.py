@@ -104,10 +104,6 @@ class Membership:
         self._unanswered: dict[bytes, None] = {}
         self._answer_at: int | None = None
 
-    def __contains__(self, peer: bytes) -> bool:
-        """Return whether a connection is that of a member, or shows its pulse."""
-        return peer in self._sessions or self.stalls.has_pulse(peer)
-
     def start(self, now: int) -> None:
         """Give holders of tasks time to come back, because it was the broker that was away."""
         self._polled_at = now

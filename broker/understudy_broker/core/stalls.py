@@ -76,7 +76,11 @@ class Stalls:
             session.pulse = None
 
     def take_relied_on(self) -> set[bytes]:
-        """Return the pulses that leases were extended for since the last call."""
+        """Return the pulses that leases were extended for since the last call.
+
+        If a shell knows that no data has come over one of them for a lease, it is to report the
+        connection as lost.
+        """
         taken, self._relied_on = self._relied_on, set()
         return taken
 

@@ -126,7 +126,7 @@ class Server:
 
     def knows(self, peer: bytes) -> bool:
         """Return whether a connection is that of a peer that has joined, or the pulse of one."""
-        return self._core.knows(peer)
+        return peer in self._core.sessions or self._core.stalls.has_pulse(peer)
 
     def warn(self, text: str) -> None:
         """Write a warning to the log."""
@@ -162,7 +162,7 @@ class Server:
             self._receive(now)
         if self._has_waiting:
             self._lose(self._transport.flush(), now)
-        if relied_on := self._core.take_relied_on():
+        if relied_on := self._core.stalls.take_relied_on():
             self._lose([peer for peer in relied_on if self._is_silent(peer)], now)
         if self._sharing is not None:
             # After the frames are there: if the process is paused from here on, its answers are

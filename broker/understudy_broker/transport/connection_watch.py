@@ -41,7 +41,7 @@ _ENDLESS: Final = "have sent a message that is too large, or does not end"
 
 
 class ConnectionWatch:
-    """What came over which connection, and the task that cuts connections.
+    """The bytes that came over each connection, and the task that cuts connections.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which connections to cut, because they hold memory or a descriptor and are of no use. Pure.
+"""Decides which connections to cut: they hold memory or a descriptor and are of no use. Pure.
 
 Two things are nobody's business but the transport's, because no message ever comes of them.
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
+from unicodedata import category
 
 from understudy_store import addresses
 from understudy_store.commands import Reply
@@ -33,7 +34,9 @@ from understudy_store.records import (
 TIME_MS_MAX: Final = 2**62
 PRIORITY_MAX: Final = 100
 
-_NOT_IN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+#: Unicode's categories of control characters, of characters that are not seen or change the
+#: direction of a text, of surrogates, and of separators of lines and paragraphs
+_NOT_IN_ID: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _NOT_IN_TEXT = re.compile("[\x00\ud800-\udfff]")
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
 
@@ -53,7 +56,10 @@ class Refusal(Exception):
 
 
 def check_id(limits: Limits, text: str, what: str) -> None:
-    """Accept 1 to `id_chars_max` characters, none of them a control character."""
+    """Accept 1 to `id_chars_max` characters, none of them a control character.
+
+    One that is not seen counts as one: two ids that look the same are the same.
+    """
     if 0 < len(text) <= limits.id_chars_max and text.isprintable():
         return
     if not text:
@@ -62,8 +68,8 @@ def check_id(limits: Limits, text: str, what: str) -> None:
         raise Refusal(
             400, f"{what} has {len(text)} characters; at most {limits.id_chars_max} are allowed"
         )
-    if _NOT_IN_ID.search(text):
-        raise Refusal(400, f"{what} {text!r} contains a control character")
+    if not _NOT_IN_ID.isdisjoint(map(category, text)):
+        raise Refusal(400, f"{what} {text!r} contains a control character, or one that is not seen")
 
 
 def check_time(at: int, what: str) -> None:

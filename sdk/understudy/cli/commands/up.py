@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.errors import CliError, UsageError
+from understudy.cli.printing import err
 from understudy.edge.address import DEFAULT_LISTEN, parse_listen, place
 
 if TYPE_CHECKING:
@@ -149,10 +150,9 @@ def http_of(topology: Topology) -> str | None:
     try:
         check_address_is_free(f"tcp://{DEFAULT_LISTEN}")
     except CliError:
-        print(
+        err(
             f"understudy up: no HTTP, because {DEFAULT_LISTEN} is in use. Choose another address: "
             'http = "HOST:PORT" in [broker]',
-            file=sys.stderr,
         )
         return None
     return DEFAULT_LISTEN

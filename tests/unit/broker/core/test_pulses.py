@@ -79,13 +79,13 @@ def test_a_silent_node_whose_pulse_ends_loses_its_tasks_at_once(rig: Rig) -> Non
 def test_a_shell_is_told_of_the_pulses_that_it_is_to_look_at(rig: Rig) -> None:
     pulse(rig, "a")
     beats(rig, 9_000, B, C)
-    assert rig.core.take_relied_on() == set()
+    assert rig.core.stalls.take_relied_on() == set()
     beats(rig, 2_000, B, C)
-    assert rig.core.take_relied_on() == {PULSE}
-    assert rig.core.take_relied_on() == set()
+    assert rig.core.stalls.take_relied_on() == {PULSE}
+    assert rig.core.stalls.take_relied_on() == set()
     beats(rig, 1_000, B, C)
     rig.core.connection_lost(PULSE, rig.now)
-    assert rig.core.take_relied_on() == set(), "it has ended"
+    assert rig.core.stalls.take_relied_on() == set(), "it has ended"
 
 
 def test_a_pulse_that_ends_before_the_lease_harms_nothing(rig: Rig) -> None:

@@ -151,7 +151,7 @@ def test_create_refuses_what_is_malformed(
     assert not small.commit()
 
 
-@pytest.mark.parametrize("promise_id", ["a b", "größe", "任务.1", "🎭", "a\u200bb", "{id}"])
+@pytest.mark.parametrize("promise_id", ["a b", "größe", "任务.1", "🎭", "{id}"])
 def test_ids_are_any_text(world: World, promise_id: str) -> None:
     assert world.promise(promise_id).status == 201
 
