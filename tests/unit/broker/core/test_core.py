@@ -50,9 +50,10 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
-from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value
+from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value, pid_of
 
 A, B, C = b"peer-a", b"peer-b", b"peer-c"
+C2, EDGE = b"peer-c2", b"peer-edge"
 
 
 def child(rig: Rig, id_: str, of: str, target: str | None = "elsewhere") -> PromiseCreate:
@@ -252,6 +253,29 @@ def test_an_unblock_is_sent_until_it_is_acknowledged(rig: Rig) -> None:
     assert rig.take(C, Unblock) == []
 
 
+def test_a_stranger_acknowledges_nothing(rig: Rig) -> None:
+    """Else the listener would be told nothing, ever."""
+    rig.join(B, "b", group="others")
+    rig.join(C2, "c2", kind="client", group="callers")
+    for id_, address in (("p", "poll://any@callers/c"), ("q", "poll://uni@callers/c")):
+        rig.create(C, id_)
+        assert rig.reply(C, PromiseRegisterListener(id_, address)).ok
+        rig.reply(A, TaskFulfill(id_, 1, "resolved"))
+        rig.send(B, Ack(id_, address))
+        rig.send(A, Ack(id_, address))
+    rig.send(C2, Ack("q", "poll://uni@callers/c"))
+    rig.turn()
+    rig.take(C, Unblock)
+    rig.pass_time(6_000, step_ms=1_000)
+    assert {each.promise.id for each in rig.take(C, Unblock)} == {"p", "q"}
+    rig.send(C2, Ack("p", "poll://any@callers/c"))
+    rig.send(C, Ack("q", "poll://uni@callers/c"))
+    rig.turn()
+    rig.take(C, Unblock)
+    rig.pass_time(6_000, step_ms=1_000)
+    assert rig.take(C, Unblock) == []
+
+
 def test_an_unblock_that_was_acknowledged_is_not_owed_after_a_restart(rig: Rig) -> None:
     address = "poll://any@callers/c"
     rig.create(C, "q")
@@ -411,14 +435,55 @@ def test_a_full_core_says_so_until_its_batch_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [TaskCreate("c#2", 1_000, "t", 2_000_000), TaskAcquire("p", 0, "x", 9), TaskHeartbeat("a#1")],
+    [
+        TaskFulfill("q", 1, "resolved"),
+        TaskFence("q", 1, (PromiseCreate("q.1", 2_000_000_000_000),)),
+        TaskSuspend("q", 1, ("p",)),
+        TaskRelease("q", 1),
+        TaskHalt("q", version=1),
+    ],
+    ids=lambda command: type(command).__name__,
+)
+def test_only_the_holder_writes_to_its_task(
+    rig: Rig, command: TaskFulfill | TaskFence | TaskSuspend | TaskRelease | TaskHalt
+) -> None:
+    rig.join(B, "b", credit=0)
+    rig.join(EDGE, "edge", kind="edge", group="edges")
+    rig.create(C, "p")
+    rig.create(C, "q")
+    for peer in (B, C, EDGE):
+        reply = rig.reply(peer, command)
+        assert reply.status == 403
+        assert "another session" in (reply.error or "")
+    later = msgspec.structs.replace(command, version=2)
+    assert rig.reply(B, later).status == 409
+    assert rig.reply(A, command).ok
+
+
+def test_a_pid_does_not_tell_the_boot(rig: Rig) -> None:
+    """Who knows the boot may take the session over."""
+    welcome = rig.join(B, "b", boot="secret-of-b")
+    assert "secret" not in welcome.pid
+    assert rig.join(B, "b", boot="secret-of-b").pid == welcome.pid
+    rig.send(C2, hello("b", boot="another"))
+    rig.step()
+    assert rig.refused(C2) == 409
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        TaskCreate(pid_of("c", "2"), 1_000, "t", 2_000_000),
+        TaskAcquire("p", 0, "x", 9),
+        TaskHeartbeat(pid_of("a", "1")),
+    ],
 )
 def test_leases_are_taken_in_ones_own_name(
     rig: Rig, command: TaskCreate | TaskAcquire | TaskHeartbeat
 ) -> None:
     reply = rig.reply(C, command)
     assert reply.status == 400
-    assert "c#1" in (reply.error or "")
+    assert pid_of("c", "1") in (reply.error or "")
 
 
 def test_stale_writes_are_refused_and_counted(rig: Rig) -> None:
@@ -470,4 +535,4 @@ def test_a_malformed_request_harms_only_itself(rig: Rig) -> None:
 def test_welcome_tells_the_terms(rig: Rig) -> None:
     welcome = rig.join(B, "b")
     assert isinstance(welcome, Welcome)
-    assert (welcome.pid, welcome.lease_ttl_ms, welcome.beat_ms) == ("b#1", 10_000, 2_500)
+    assert (welcome.pid, welcome.lease_ttl_ms, welcome.beat_ms) == (pid_of("b", "1"), 10_000, 2_500)

@@ -8,6 +8,7 @@ from tests.unit.broker.core.members import A2, A, B, C, beats, given_members
 from tests.unit.broker.core.rig import Rig
 from understudy_broker.protocol.messages import Beat, Invoke, Pulse, Refused, Resume
 from understudy_store.commands import TaskFulfill, TaskGet
+from understudy_store.records import pid_of
 
 PULSE = b"pulse-of-a"
 
@@ -22,7 +23,7 @@ def warnings(rig: Rig) -> list[str]:
 
 
 def pulse(rig: Rig, name: str, peer: bytes = PULSE) -> None:
-    rig.send(peer, Pulse(f"{name}#1"))
+    rig.send(peer, Pulse(pid_of(name, "1")))
     rig.turn()
 
 
