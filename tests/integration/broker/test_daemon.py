@@ -245,6 +245,7 @@ def test_a_backup_of_a_running_broker_says_how_to_open_it(tmp_path: Path) -> Non
         closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
     ):
         file.backup(copy)  # as ``.backup`` of SQLite's shell
+    (tmp_path / "copy.db").chmod(0o600)
     with started(tmp_path, store="sqlite:///copy.db") as (process, line):
         assert process.wait(20) == 1
         assert "copy.db.journal is missing" in line
