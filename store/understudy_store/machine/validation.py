@@ -86,17 +86,24 @@ def check_duration(duration: int, what: str, least: int) -> None:
         )
 
 
-def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int) -> None:
+def check_texts(limits: Limits, texts: Mapping[str, str], what: str, key: int, text: int) -> None:
     """Check the number of entries, the length of keys and texts, and that they are text.
 
     `key` and `text` are the most characters that a key and a text may have.
     """
+    entries_max = limits.tags_max
     if len(texts) > entries_max:
         raise Refusal(400, f"{len(texts)} {what}s; at most {entries_max} are allowed")
     # If all of it together is short and printable, so is each part.
     together = "".join(texts) + "".join(texts.values())
     if len(together) <= key and len(together) <= text and together.isprintable():
         return
+    if len(together) > limits.texts_chars_max:
+        raise Refusal(
+            400,
+            f"the {what}s have {len(together):,} characters; all together may have "
+            f"{limits.texts_chars_max:,}",
+        )
     for k, v in texts.items():
         if len(k) > key or len(v) > text:
             raise Refusal(
@@ -112,9 +119,9 @@ def check_headers(limits: Limits, headers: Mapping[str, str], what: str) -> None
     """Check the number and the length of the headers of a param or a value."""
     if headers:
         check_texts(
+            limits,
             headers,
             f"{what} header",
-            limits.tags_max,
             limits.tag_chars_max,
             limits.header_chars_max,
         )
@@ -189,7 +196,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, str], None]]] = {
 
 def check_tags(limits: Limits, tags: Mapping[str, str]) -> None:
     """Check the number and the length of tags, and the form of those that have a meaning."""
-    check_texts(tags, "tag", limits.tags_max, limits.tag_chars_max, limits.tag_chars_max)
+    check_texts(limits, tags, "tag", limits.tag_chars_max, limits.tag_chars_max)
     for tag, text in tags.items():
         check = _CHECKS.get(tag)
         if check is not None:

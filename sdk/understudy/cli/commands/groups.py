@@ -64,6 +64,8 @@ def groups_text(report: GroupsReport) -> str:
     lines = [table(headers, rows, width=terminal_width(), elastic=("SERVES", "HOST"))]
     below = [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
     below += [line for group in report.groups if group.nodes for line in _lacking(group)]
+    if left_out := report.counters.get("groups_left_out"):
+        below.append(f"{left_out:,} groups more, which have no nodes and fewer tasks")
     return "\n".join([*lines, *map(printable_line, below)])
 
 
