@@ -193,7 +193,7 @@ class ClientSession:
             self.url,
             self.env,
             name=name,
-            boot=secrets.token_hex(4),
+            boot=secrets.token_hex(16),
             config=self.config,
             connect_timeout_s=self.connect_timeout_s,
         )

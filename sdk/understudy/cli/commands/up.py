@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.errors import CliError, UsageError
+from understudy.cli.printing import err
 from understudy.edge.address import parse_listen, place
 
 if TYPE_CHECKING:
@@ -151,10 +152,9 @@ def http_of(topology: Topology) -> str | None:
     try:
         check_address_is_free(f"tcp://{listen}")
     except CliError:
-        print(
+        err(
             f"understudy up: no HTTP, because {listen} is in use. Choose another address: "
             'http = "HOST:PORT" in [broker]',
-            file=sys.stderr,
         )
         return None
     return listen

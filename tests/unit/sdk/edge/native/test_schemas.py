@@ -345,3 +345,26 @@ DATA = st.recursive(
 def test_a_schema_may_be_anything(whole: Any, args: list[Any], value: Any) -> None:
     with contextlib.suppress(Problem):
         FunctionSchema(json.dumps(whole)).arguments((tuple(args), {"a": value}))
+
+
+def test_neither_a_schema_nor_a_value_keeps_an_edge_busy() -> None:
+    """Each of these took from seconds to minutes, in which an edge answered nobody."""
+    numbers = {"type": "array", "uniqueItems": True, "x-python": "set"}
+    properties = {
+        "numbers": numbers,
+        "lists": {"type": "array", "uniqueItems": True},
+        "by_number": {"type": "object", "x-python": "integer-keys"},
+        "text": {"type": "string", "pattern": "^(a+)+$"},
+        "names": {"type": "object", "patternProperties": {"^(a+)+$": {}}},
+    }
+    arguments = {"type": "object", "properties": properties}
+    schema = FunctionSchema(json.dumps({"arguments": arguments, "positional": [*properties]}))
+    bomb = [number * ((1 << 61) - 1) for number in range(1, 20_000)]
+    for name, value in (("numbers", bomb), ("by_number", {str(each): 1 for each in bomb})):
+        with pytest.raises(Problem, match="same hash"):
+            schema.arguments(((), {name: value}))
+    with pytest.raises(Problem, match="items are equal"):
+        schema.arguments(((), {"lists": [[n, {}] for n in range(20_000)] + [[7, {}]]}))
+    slow = "a" * 50 + "!"
+    passed = ((), {"text": slow, "names": {slow: 1}, "numbers": [1, 2.5, 3]})
+    assert schema.arguments(passed) == ((), passed[1] | {"numbers": {1, 2.5, 3}})
