@@ -43,8 +43,8 @@ demo-cluster: $(READY) ## Kill brokers and a database server under load, and see
 	@$(BIN)/python -m examples.cluster.demo $(ARGS)
 
 test: check ## Run everything that CI runs: check, then all tests
-	@echo '· tests, in three processes: many of them wait most of the time'
-	@$(BIN)/pytest -q --numprocesses 3 --dist loadfile
+	@echo '· tests, in four processes: many of them wait most of the time. The long files come first'
+	@$(BIN)/pytest -q --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types ## Check style, formatting, types and the contracts about imports
 

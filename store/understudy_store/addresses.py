@@ -31,7 +31,7 @@ _SCHEME = "poll://"
 _SLOT_SCHEME = "slot://"
 
 #: schemes of services, to which an edge pushes
-PUSHED_SCHEMES: Final = ("http", "https", "grpc")
+PUSHED_SCHEMES: Final = ("http", "https", "grpc", "grpcs")
 #: schemes of addresses that a carrier delivers to: those, and queues
 RELAYED_SCHEMES: Final = (
     *PUSHED_SCHEMES, "amqp", "amqps", "nats", "redis", "rediss", "sqs", "kafka",

@@ -29,6 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     #: entries in one tags or headers dict, and characters in each key and text
     tags_max: int = 64
     tag_chars_max: int = 2048
+    #: characters of all keys and texts of one such dict together
+    texts_chars_max: int = 16 * KIB
     #: characters in one header's text (a call site, a retry policy)
     header_chars_max: int = 4096
     #: commands inside one fence, ids in one suspend, heartbeat or watch

@@ -9,6 +9,7 @@ user's.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
@@ -199,9 +200,15 @@ def pid_of(name: str, boot: str) -> str:
     """Return the pid of one start of a process: its name, and the text that names the start.
 
     A process that is started again has a pid of its own, so what its predecessor held is not taken
-    for its own.
+    for its own. Who knows the boot may speak for the process, and pids are shown to people, so a
+    pid does not have the boot itself.
+
+    Examples
+    --------
+    >>> pid_of("orders-1", "e3b0c442")
+    'orders-1#ead31da8c0f65f11'
     """
-    return f"{name}#{boot}"
+    return f"{name}#{sha256(boot.encode()).hexdigest()[:16]}"
 
 
 def foreign_pid(name: str) -> str:

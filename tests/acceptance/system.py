@@ -60,6 +60,10 @@ class Program:
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
+    def is_running(self) -> bool:
+        """Return whether the process has not ended."""
+        return self._process.poll() is None
+
     def send_signal(self, number: int) -> None:
         """Send a signal to the process."""
         self._process.send_signal(number)

@@ -26,11 +26,14 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 from pydantic import TypeAdapter
+from pydantic_settings import BaseSettings
 
 from tests.acceptance.system import Program, open_system, until
 from understudy import Context, Handle, Runtime
 from understudy.cli.app import COMMANDS, run
 from understudy.cli.app import app as command_line
+from understudy.edge.options import ENV_PREFIX as EDGE_PREFIX
+from understudy.edge.options import EdgeOptions, load_options
 from understudy.promises import Promises
 from understudy.schedules import Schedules
 from understudy_actors.interpreter.requests import Call
@@ -352,16 +355,28 @@ def _check_keywords(node: ast.Call, called: ast.Attribute) -> None:
 # Tables and links --------------------------------------------------------------------------------
 
 
-def test_every_setting_is_described() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| `(\w+)` \|", PAGES["docs/running.md"], re.MULTILINE)
-    fields = BrokerSettings.model_fields
+@pytest.mark.parametrize(
+    ("settings", "prefix"),
+    [(BrokerSettings, ENV_PREFIX), (EdgeOptions, EDGE_PREFIX)],
+    ids=["broker", "edge"],
+)
+def test_every_setting_is_described(settings: type[BaseSettings], prefix: str) -> None:
+    row = rf"^\| `(\w+)` \| (.*?) \| `({prefix}\w+)` \|"
+    rows = re.findall(row, PAGES["docs/running.md"], re.MULTILINE)
+    fields = settings.model_fields
     assert [name for name, _, _ in rows] == list(fields)
     for name, default, variable in rows:
-        assert variable == f"{ENV_PREFIX}{name.upper()}"
+        assert variable == f"{prefix}{name.upper()}"
         value = fields[name].default
-        if value is not None:
+        if value not in (None, ""):
             said = default.strip("`")
             assert TypeAdapter(type(value)).validate_python(said) == value, name
+
+
+def test_the_options_of_an_edge_are_right(tmp_path: Path) -> None:
+    [text] = [b.text for b in blocks("docs/running.md") if b.text.startswith("[edge]")]
+    (tmp_path / "edge.toml").write_text(text)
+    assert load_options(tmp_path / "edge.toml").push == "*.run.app"
 
 
 def test_the_reference_topology_is_one(tmp_path: Path) -> None:
@@ -372,6 +387,7 @@ def test_the_reference_topology_is_one(tmp_path: Path) -> None:
     [broker] = topology.brokers
     assert set(broker.settings) <= set(BrokerSettings.model_fields)
     assert [group.name for group in topology.groups] == ["orders"]
+    assert load_options(topology.edge_file).grpc == "127.0.0.1:8003"
 
 
 def test_the_tables_of_several_brokers_are_right(

@@ -1,4 +1,4 @@
-"""docs/push.md: its service performs what its commands ask for."""
+"""docs/push.md: its services perform what its commands ask for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from tests.acceptance.system import Program, open_system, until
+from tests.acceptance.system import Program, System, open_system, until
 from tests.acceptance.test_docs import Terminal, blocks, programs, session, terminal
+from tests.integration.sdk.edge.push.test_lambda import serving_on_platform
 from tests.integration.sdk.edge.rig import port_of
 from understudy.bench.deployment import free_port
 from understudy.signatures import parse_keys
@@ -17,6 +18,15 @@ from understudy.signatures import parse_keys
 __all__ = ["terminal"]
 
 PAGE = "docs/push.md"
+#: what calls the function of the page with events
+MAIN = """\
+import json, sys
+from lambda_function import handler
+
+print("service listens", flush=True)
+for line in sys.stdin:
+    print(json.dumps(handler(json.loads(line), None)), flush=True)
+"""
 
 
 def commands(program: str) -> list[str]:
@@ -30,7 +40,7 @@ def test_the_service_of_the_page(tmp_path: Path, terminal: Terminal) -> None:
     [make_key] = commands("openssl")
     assert os.system(make_key) == 0
     assert len(parse_keys((tmp_path / "push.key").read_text(), "push.key")) == 1
-    [edge_line] = commands("edge")
+    edge_line, _ = commands("edge")
     [serve] = commands("hypercorn")
     (tmp_path / "service.py").write_text(programs()[PAGE, "service.py"])
     own = free_port()
@@ -60,3 +70,52 @@ def test_the_service_of_the_page(tmp_path: Path, terminal: Terminal) -> None:
             assert call_again.result(30) == "100 and a fee of 10, approved by Ann"
         finally:
             service.kill_group()
+
+
+def _edge(system: System, own: int, line: str) -> str:
+    """Run an edge as the page says, which pushes to a port of this machine; return its address."""
+    words = shlex.split(re.sub(r"--push '?[^ ]+'?", f"--push private:127.0.0.1:{own}", line))[1:]
+    at = words.index("--push-url")
+    edge = system.command(*words[:at], *words[at + 2 :], "--listen", "127.0.0.1:0")
+    return f"http://127.0.0.1:{port_of(edge)}"
+
+
+def test_the_service_over_grpc(tmp_path: Path) -> None:
+    (tmp_path / "push.key").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    (tmp_path / "rpc_service.py").write_text(programs()[PAGE, "rpc_service.py"])
+    own = free_port()
+    edge_line, _ = commands("edge")
+    with open_system(tmp_path) as system:
+        environment = {
+            "EDGE": _edge(system, own, edge_line),
+            "LISTEN": f"127.0.0.1:{own}",
+            "UNDERSTUDY_PUSH_KEY": (tmp_path / "push.key").read_text(),
+        }
+        words = [sys.executable, "rpc_service.py"]
+        service = Program(words, tmp_path / "service.log", environment, tmp_path)
+        try:
+            target = f"grpc://127.0.0.1:{own}"
+            call = system.runtime.options(target=target).rpc("charge-7", "charge", 100)
+            assert call.result(30) == "charged 100"
+        finally:
+            service.kill_group()
+
+
+def test_the_function_on_aws_lambda(tmp_path: Path) -> None:
+    """As on that platform, it is frozen after each answer."""
+    (tmp_path / "push.key").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    (tmp_path / "lambda_function.py").write_text(programs()[PAGE, "lambda_function.py"])
+    (tmp_path / "main.py").write_text(MAIN)
+    own = free_port()
+    _, edge_line = commands("edge")
+    with open_system(tmp_path) as system:
+        environment = {
+            "EDGE": _edge(system, own, edge_line),
+            "UNDERSTUDY_PUSH_KEY": (tmp_path / "push.key").read_text(),
+        }
+        with serving_on_platform(tmp_path, own, "main.py", **environment) as service:
+            target = f"http://127.0.0.1:{own}/understudy"
+            call = system.runtime.options(target=target).rpc("charge-7", "charge", 100)
+            until("it is answered", lambda: service.answers == [200])
+            system.runtime.promises.resolve("charge-7.approval", "Ann")
+            assert call.result(30) == "charged 100, approved by Ann"

@@ -20,6 +20,7 @@ from understudy_broker.protocol.frames import (
     version_of,
 )
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Refused
+from understudy_store.limits import MIB
 
 #: Numbers of frames to send on one connection.
 BURSTS = (1, 3, 20, 100, 400)
@@ -29,6 +30,8 @@ RAW_SHARE = 0.3
 STUCK_S = 30
 #: The greeting that begins each ZeroMQ connection, with the NULL mechanism.
 GREETING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x00NULL" + bytes(16) + b"\0" + bytes(31)
+#: what a peer says next: which kind of socket it is
+READY = b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER"
 
 
 class Orders(NamedTuple):
@@ -122,7 +125,10 @@ class _Attacker:
                 draw.randbytes(draw.choice([1, 64, 5000])),
                 GREETING[: draw.randrange(len(GREETING))],
                 GREETING,
-                GREETING + b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x06DEALER",
+                GREETING + READY,
+                GREETING + READY + b"\x01\x00" * draw.choice([1, 1_000]),
+                GREETING + READY + b"\x03\0\0\0\0\0\x10\0\0" + bytes(MIB),
+                GREETING + READY + b"\x02\0\0\0\0\0\xf0\0\0" + bytes(5_000),
                 GREETING + b"\x06\xff\xff\xff\xff\xff\xff\xff\xff",
                 GREETING + draw.randbytes(40),
             ]

@@ -8,6 +8,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit").mutant
 _RELAY: Final = "broker/core/test_relay.py"
+_RETRIES: Final = "broker/core/test_relay_retries.py"
 _MOVES: Final = "broker/core/test_relay_moves.py"
 _HOSTS: Final = "sdk/edge/push/test_allow_list.py"
 _NETWORKS: Final = "sdk/edge/push/test_networks.py"
@@ -19,17 +20,60 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "failed-unblock-acknowledged",
         13,
         "an unblock is owed until its receiver has taken it",
-        f"{_SCHEME}.RelayScheme.forwarded",
-        swap("if message.error is None:", "if True:"),
+        f"{_SCHEME}.RelayScheme._end_unblock",
+        swap("if error is None:", "if True:"),
         _RELAY,
     ),
     _mutant(
         "failed-unblock-forgotten",
         13,
         "a failed unblock is tried again",
-        f"{_SCHEME}.RelayScheme.forwarded",
-        drop("heapq.heappush(self._retries, (now + pause_ms, key))"),
+        f"{_SCHEME}.RelayScheme._end_unblock",
+        drop("heapq.heappush(self._retries, (self._now + pause_ms, delivery.key))"),
         _RELAY,
+    ),
+    _mutant(
+        "failed-offer-left-to-the-store",
+        None,
+        "an offer that has failed is made again soon",
+        f"{_SCHEME}.RelayScheme._pause",
+        swap("if pause_ms <= OFFER_PAUSE_MS_MAX:", "if False:"),
+        _RETRIES,
+    ),
+    _mutant(
+        "offers-of-acquired-tasks-have-failed",
+        None,
+        "an offer whose task is acquired has not failed, however it ends",
+        f"{_SCHEME}.RelayScheme._end_offer",
+        swap("error is not None and self._is_wanted(delivery)", "error is not None"),
+        _RETRIES,
+    ),
+    _mutant(
+        "a-dead-place-is-asked-as-often",
+        None,
+        "a place that is down for long is asked as seldom as the store offers",
+        f"{_SCHEME}.RelayScheme._pause",
+        swap(
+            "max(OFFER_RETRY_MS << min(delivery.attempts - 1, 32), failing_ms)",
+            "OFFER_RETRY_MS << min(delivery.attempts - 1, 32)",
+        ),
+        _RETRIES,
+    ),
+    _mutant(
+        "settled-tasks-stay-in-their-pause",
+        None,
+        "nothing is kept of a task that has settled",
+        f"{_SCHEME}.RelayScheme.withdraw",
+        drop("self._pausing.pop((target, task_id), None)"),
+        _RETRIES,
+    ),
+    _mutant(
+        "no-rest-for-a-busy-receiver",
+        None,
+        "a place rests as long as its receiver wants",
+        f"{_SCHEME}.RelayScheme.assign",
+        swap("self._states.rests(place)", "False"),
+        _RETRIES,
     ),
     _mutant(
         "carrier-takes-deliveries-along",
@@ -59,8 +103,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a-backlog-is-put-again-and-again",
         None,
         "what lies in a queue is offered again after as long as it has waited, at least",
-        f"{_SCHEME}.RelayScheme.forwarded",
-        swap("grow=message.error is None", "grow=False"),
+        f"{_SCHEME}.RelayScheme._end_offer",
+        swap("grow=error is None", "grow=False"),
         _RELAY,
     ),
     _mutant(
@@ -137,6 +181,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "understudy.edge.push.networks.reach_of",
         swap("(address, *embedded)", "(address,)"),
         _NETWORKS,
+    ),
+    Area("tests/integration").mutant(
+        "addresses-of-grpc-unchecked",
+        None,
+        "a private address is pushed to only where the allow-list says so, over gRPC too",
+        "understudy.edge.grpc.pusher._passed",
+        swap("allowed.check_address(place.scheme, place.host, place.port, address)", "pass"),
+        "sdk/edge/grpc/test_pusher.py",
+    ),
+    _mutant(
+        "suspended-tasks-are-never-let-go",
+        None,
+        "a receiver that holds its answer hears when a task is suspended",
+        "understudy_actors.node.state.NodeState.keep_warm",
+        drop("self.on_let_go(activation.id, activation.version)"),
+        "actors/node/test_let_go.py",
     ),
     _mutant(
         "old-pushes-are-taken",

@@ -51,8 +51,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a message is acknowledged once its task is acquired or refused",
         "understudy.task_source.feed.TaskFeed._acquire",
         swap(
-            "answer = self._taker.acquire(offer.id, offer.version)",
-            "self._window.file(entry); answer = self._taker.acquire(offer.id, offer.version)",
+            "answer, _ = self._taker.acquire(offer.id, offer.version)",
+            "self._window.file(entry); answer, _ = self._taker.acquire(offer.id, offer.version)",
         ),
         _FEED,
     ),

@@ -20,6 +20,20 @@ class Startable(Protocol):
 
 
 S = TypeVar("S", bound=Startable)
+T = TypeVar("T")
+
+
+def required(make: Callable[[], T]) -> T:
+    """Return what a test needs.
+
+    Where it can be neither found nor fetched, the test is skipped; in CI that is a failure.
+    """
+    try:
+        return make()
+    except UnavailableError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
 
 
 @contextmanager
@@ -28,12 +42,7 @@ def running(make: Callable[[], S]) -> Iterator[S]:
 
     Where it can be neither found nor fetched, the tests are skipped; in CI that is a failure.
     """
-    try:
-        server = make()
-    except UnavailableError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+    server = required(make)
     try:
         server.start()
         yield server

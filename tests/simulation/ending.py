@@ -8,7 +8,14 @@ from tests.simulation.broker import BrokerHost
 from tests.simulation.observations import hold
 from tests.simulation.programs import OWN_LEAVES, OWN_LETTERS
 from understudy_store.addresses import slot_of_address
-from understudy_store.records import CANCELED, HEADER_FUNCTION, PENDING, TAG_BRANCH, TAG_PARENT
+from understudy_store.records import (
+    CANCELED,
+    HEADER_FUNCTION,
+    PENDING,
+    TAG_BRANCH,
+    TAG_PARENT,
+    pid_of,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -56,7 +63,7 @@ def _credit_lost(world: World) -> list[str]:
     found = []
     for host in world.nodes:
         credit = host.connected_credit
-        pid = f"{host.name}#{host.epoch}"
+        pid = pid_of(host.name, str(host.epoch))
         available = sum(broker.core.dispatcher.available(pid) for broker in _present(world))
         if credit != available:
             found.append(f"{host.name} has announced {credit}, but the brokers count {available}")

@@ -45,6 +45,7 @@ from understudy_store.records import (
     TAG_TARGET,
     PromiseRecord,
     Value,
+    pid_of,
 )
 
 if TYPE_CHECKING:
@@ -388,7 +389,7 @@ class PeerHost(Linked):
             assert group is not None
             ttl = self.world.plan.lease_ttl_ms
             tags = {TAG_TARGET: group}
-            pid = f"{self.name}#{self.epoch}"
+            pid = pid_of(self.name, str(self.epoch))
             command = TaskCreate(pid, ttl, root.id, timeout_at, param, tags)
             self.request(command, lambda answer: self._performs(root, pid, answer))
         else:

@@ -59,6 +59,7 @@ from understudy_store.records import (
     RESOLVED,
     PromiseRecord,
     Row,
+    pid_of,
 )
 
 #: The names of the brokers, where there are several. They decide who has which slots.
@@ -332,7 +333,7 @@ class World:
                 hold(task is not None and task.version >= message.version, "p15", message, task)
                 hold(_callee(message.promise) in host.callees, "handed to a node without it", key)
                 pid = self.stored.durable.holders.get(key)
-                hold(pid == f"{host.name}#{host.epoch}", "p10: given to another", key, pid)
+                hold(pid == pid_of(host.name, str(host.epoch)), "p10: given to another", key, pid)
                 self._told(message.promise)
 
     def _told(self, record: PromiseRecord) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from understudy_actors.activation import Activation, Phase, Run
@@ -42,6 +43,8 @@ class NodeState:
         #: activations that use credit: they do not merely wait for promises
         self.running = 0
         self._held_by_tasks = 0
+        #: told id and version of each task whose lease the node has given up; None: nobody is
+        self.on_let_go: Callable[[str, int], None] | None = None
         #: the node asks for work
         self.serving = False
         #: time of the event that is acted on, epoch milliseconds
@@ -110,6 +113,8 @@ class NodeState:
         """Keep a suspended activation; drop the longest suspended if there are too many."""
         activation.phase = Phase.SUSPENDED
         self.warm[activation.id] = None
+        if self.on_let_go is not None:
+            self.on_let_go(activation.id, activation.version)
         while len(self.warm) > self.config.warm_max:
             oldest, _ = self.warm.popitem(last=False)
             self.drop(self.activations.get(oldest))
@@ -153,6 +158,8 @@ class NodeState:
         # free them, and its rounds take longer the more this node holds.
         activation.runs = {}
         activation.root = None
+        if self.on_let_go is not None:
+            self.on_let_go(activation.id, activation.version)
 
     def close(self, run: Run) -> None:
         """Close a run whose last step ended after its activation was dropped."""

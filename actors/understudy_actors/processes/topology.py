@@ -6,6 +6,9 @@
     listen = "tcp://127.0.0.1:5577"
     store = "sqlite:///understudy.db"
 
+    [edge]                          # optional: the options of the edge beside it
+    grpc = "127.0.0.1:8003"
+
     [[group]]
     name = "service-a"
     app = "examples.async_rpc.service_a:runtime"
@@ -120,6 +123,8 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     groups: tuple[GroupEntry, ...] = ()
     processes: tuple[ProcessEntry, ...] = ()
+    #: the file, if it has a table [edge], which whoever starts the edge reads; else None
+    edge_file: Path | None = None
 
 
 def load_topology(path: str | Path) -> Topology:
@@ -228,7 +233,7 @@ def _folder(folder: Path, cwd: str | None) -> Path:
 
 
 def _topology(raw: dict[str, Any], file: Path) -> Topology:
-    _check_keys(raw, ("broker", "url", "cwd", "group", "process"), "the top of the file")
+    _check_keys(raw, ("broker", "edge", "url", "cwd", "group", "process"), "the top of the file")
     _check_texts(raw, "")
     folder = _checked_folder(file.parent, raw.get("cwd"), "cwd")
     brokers = _brokers(raw["broker"], file, folder) if "broker" in raw else ()
@@ -251,7 +256,16 @@ def _topology(raw: dict[str, Any], file: Path) -> Topology:
     if not brokers and not groups and not others:
         raise TopologyError("there is nothing to run: add [broker], [[group]] or [[process]]")
     _check_unique([group.name for group in groups] + [other.name for other in others], brokers)
-    return Topology(folder=folder, brokers=brokers, url=url, groups=groups, processes=others)
+    if "edge" in raw and not brokers:
+        raise TopologyError("edge: remove it, because an edge runs only where there is a [broker]")
+    return Topology(
+        folder=folder,
+        brokers=brokers,
+        url=url,
+        groups=groups,
+        processes=others,
+        edge_file=file.resolve() if "edge" in raw else None,
+    )
 
 
 def _tables(raw: Any, name: str) -> list[tuple[Any, str]]:

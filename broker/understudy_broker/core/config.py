@@ -7,7 +7,7 @@ import msgspec
 from understudy_broker.core.authorization import Authorize, permit_all
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
-from understudy_store.limits import MIB, Limits
+from understudy_store.limits import KIB, MIB, Limits
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +59,9 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     credit_max: int = 65_536
     #: functions that a node may name
     functions_max: int = 4_096
+    #: characters of the name of a function, and of all names of a node
+    function_chars_max: int = 256
+    functions_chars_max: int = 256 * KIB
     #: bounds of frames
     frames: FrameLimits = FrameLimits()
     #: bounds of promises

@@ -131,6 +131,8 @@ class BrokerCore:
     ----------
     sessions, dispatcher, metrics
         For shells and reports, which read them; a shell counts `metrics.peers_too_slow` itself.
+    stalls
+        Which pulses to look at, for shells.
     moves
         For shells that let slots come and leave; None: this broker owns all slots, for good.
     """
@@ -155,6 +157,7 @@ class BrokerCore:
         self._membership = membership = Membership(
             machine, dispatcher, sessions, outbox, watches, events, metrics, own, drops, config
         )
+        self.stalls = membership.stalls
         self._poll = poll = PollScheme(
             machine, dispatcher, sessions, members, membership, outbox, events, metrics, config
         )
@@ -264,14 +267,6 @@ class BrokerCore:
         """Note that the kernel closed a peer's connection, or that frames no longer reach it."""
         self._receiver.has_input = True
         self._membership.connection_lost(peer, now, reason)
-
-    def take_relied_on(self) -> set[bytes]:
-        """Return the pulses that leases were extended for since the last call.
-
-        If a shell knows that no data has come over one of them for a lease, it is to report the
-        connection as lost.
-        """
-        return self._membership.stalls.take_relied_on()
 
     # Stepping ------------------------------------------------------------------------------------
 

@@ -145,6 +145,11 @@ class Members:
         """Return the names of the groups that have members."""
         return list(self._by_group)
 
+    def carries(self, session: Session, group: str) -> bool:
+        """Return whether a session carries a member of a group."""
+        members = self._by_group.get(group, {})
+        return any(session in member.sessions for member in members.values())
+
     def route(self, target: Target) -> Session | None:
         """Return the session that carries the member which an address means; None if none does."""
         group = self._by_group.get(target.group)

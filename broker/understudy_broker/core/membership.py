@@ -144,11 +144,25 @@ class Membership:
 
     def add_functions(self, session: Session, message: Functions) -> None:
         """Note that a node has more functions than it said in its hello."""
-        room = max(0, self._config.functions_max - len(session.functions))
-        names, versions = message.functions[:room], message.versions[:room]
+        names, versions = self._taken(session, message)
         session.functions += names
         session.schemas = {**session.schemas, **schemas_of(names, versions, message.schemas)}
         self._dispatcher.add_functions(session.pid, callees(names, versions))
+
+    def _taken(
+        self, session: Session, message: Functions
+    ) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Return the functions for which there is room, as there is in a hello."""
+        config = self._config
+        count = config.functions_max - len(session.functions)
+        chars = config.functions_chars_max - sum(map(len, session.functions))
+        taken: list[tuple[str, int]] = []
+        for name, version in zip(message.functions, message.versions, strict=False):
+            chars -= len(name)
+            if len(taken) == count or chars < 0 or len(name) > config.function_chars_max:
+                break
+            taken.append((name, version))
+        return tuple(name for name, _ in taken), tuple(version for _, version in taken)
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
         """Return whether a claim is right: acquired, or suspended with this as the last version.

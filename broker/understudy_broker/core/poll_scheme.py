@@ -158,8 +158,10 @@ class PollScheme:
         if receiver is not None:
             self._outbox.add(receiver.peer, Unblock(address, promise))
 
-    def acknowledge(self, ack: Ack) -> None:
-        """Owe an unblock no longer."""
+    def acknowledge(self, session: Session, ack: Ack) -> None:
+        """Owe an unblock no longer, if a peer says so that it may have gone to."""
+        if not self._unblocks.may_go_to(session, ack.address, self._members):
+            return
         if self._unblocks.acknowledge(ack.id, ack.address):
             self._machine.acknowledge(ack.id, ack.address)
 

@@ -169,7 +169,7 @@ class Receiver:
         elif type(message) is Beat:
             self._membership.on_beat(session, now)
         elif type(message) is Ack:
-            self._poll.acknowledge(message)
+            self._poll.acknowledge(session, message)
         elif type(message) is Functions:
             self._membership.add_functions(session, message)
         elif type(message) is Attach:

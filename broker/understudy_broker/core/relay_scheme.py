@@ -7,9 +7,13 @@ The broker opens no connection to ``https://pay.example/hook`` and the like. A p
 deliveries that it takes at a time. A delivery goes to a carrier as `Forward` and stays *in flight*
 until the carrier answers (`Forwarded`) or is gone. There are two kinds.
 
-- The *offer* of a task. It is made once. If it fails, or nobody acquires the task after it, the
-  store offers the task again at its `retry_at`, as it does everywhere. If the carrier goes before
-  it has answered, the offer goes to another one at once.
+- The *offer* of a task. If nobody acquires the task after it, the store offers the task again at
+  its `retry_at`, as it does everywhere. An offer that fails is made again sooner while the task
+  waits: after `OFFER_RETRY_MS`, then after twice as long each time. But it pauses at least as long
+  as nothing has arrived at its place, so a place that is down for long is asked as seldom as the
+  store offers. The store's next offer begins anew, so nothing is kept of a task but its pause. If
+  the carrier goes before it has answered, the offer goes to another one at once. An offer whose
+  task is acquired has done what it is for, however it ends.
 
   A carrier may name another time (`again_ms`). What lies in a queue is not lost, however long the
   queue is. So a connector names a long time, and the pause also is at least as long as the task has
@@ -22,7 +26,8 @@ queues that have virtual hosts or databases, the place has that too (`SPACED_SCH
 delivers to all places of its schemes, or only to those that it names. Places have turns, and in
 each place the oldest goes first. A place may have in flight at most half of what other places leave
 of a carrier's credit, and always one; so a place that hangs leaves room for the others, and so does
-the next one that hangs.
+the next one that hangs. A place whose receiver has said how long to leave it alone *rests*: it has
+no turns (`place_states`).
 
 What is not perfect
 -------------------
@@ -43,6 +48,7 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.place_states import PlaceStates
 from understudy_broker.core.sessions import Session
 from understudy_broker.protocol.messages import Carry, Forward, Forwarded, Refused
 from understudy_store.addresses import RELAYED_CHARS_MAX, RELAYED_SCHEMES, scheme_of
@@ -54,16 +60,18 @@ from understudy_store.slots import slot_of
 CREDIT_MAX: Final = 4_096
 #: the longest pause before an unblock is tried again
 RETRY_MS_MAX: Final = 600_000
+#: how long the first pause of an offer that has failed is, and how long the longest: what would
+#: pause longer is left to the store, which offers the task anyway
+OFFER_RETRY_MS: Final = 1_000
+OFFER_PAUSE_MS_MAX: Final = 32_000
 #: how long deliveries wait for the first carrier before the log says so
 UNCARRIED_MS: Final = 10_000
-#: places whose failures are remembered, so that each is logged once; and places without a carrier
-FAILING_MAX: Final = 1_024
+#: places without a carrier that are noted
+UNCARRIED_MAX: Final = 1_024
 #: places that one carrier may name
 PLACES_MAX: Final = 64
 #: schemes of servers with spaces of names: the first of two parts of a path is the space
 SPACED_SCHEMES: Final = frozenset({"amqp", "amqps", "redis", "rediss"})
-#: characters of an error that are logged
-_ERROR_CHARS_MAX: Final = 500
 
 #: address and id
 Key: TypeAlias = tuple[str, str]
@@ -276,10 +284,11 @@ class RelayScheme:
         #: addresses of the offers that wait, by the ids of their tasks
         self._targets: dict[str, str] = {}
         self._owed: dict[Key, _Delivery] = {}
-        #: unblocks to be tried again: when, and which; some are owed no longer
+        #: offers that have failed, and when each is made again
+        self._pausing: dict[Key, tuple[int, _Delivery]] = {}
+        #: what is to be tried again: when, and which; some is no longer wanted
         self._retries: list[tuple[int, Key]] = []
-        #: places that could not be reached, each of which is logged once
-        self._failing: OrderedDict[str, None] = OrderedDict()
+        self._states = PlaceStates(events)
         #: places that something waits for and nobody carries, and when the log says so; None: it
         #: has said so
         self._uncarried: dict[str, int | None] = {}
@@ -289,6 +298,7 @@ class RelayScheme:
             lambda: {
                 "forwards_waiting": self._waiting.count,
                 "forwards_in_flight": len(self._flying),
+                "forwards_pausing": len(self._pausing),
             }
         )
 
@@ -318,6 +328,7 @@ class RelayScheme:
         target = self._targets.pop(task_id, None)
         if target is not None:
             self._waiting.remove((target, task_id))
+            self._pausing.pop((target, task_id), None)
 
     # Unblocks ------------------------------------------------------------------------------------
 
@@ -334,6 +345,9 @@ class RelayScheme:
             del self._owed[key]
         for key in [key for key in self._waiting.all_keys() if slot_of(key[1]) in slots]:
             self._waiting.remove(key)
+            self._targets.pop(key[1], None)
+        for key in [key for key in self._pausing if slot_of(key[1]) in slots]:
+            del self._pausing[key]
             self._targets.pop(key[1], None)
 
     # Carriers ------------------------------------------------------------------------------------
@@ -375,54 +389,73 @@ class RelayScheme:
             return  # It was taken back.
         del self._flying[key]
         self._may_assign = True
-        self._log_end(delivery, message.error)
+        if message.error is not None and message.retry_after_ms is not None:
+            self._states.rest(delivery.place, message.retry_after_ms, now)
         if delivery.promise is None:
-            if delivery.next_version is not None or key in self._owed:
-                next_version = delivery.next_version or 0
-                self._put_again(_Delivery(delivery.address, delivery.id, next_version, None))
-            elif message.again_ms is not None:
-                offers.put_off(
-                    self._machine.state, delivery.id, delivery.version, now, message.again_ms,
-                    grow=message.error is None,
-                )  # fmt: skip
+            self._end_offer(delivery, message)
+        elif self._owed.get(key) is None:
+            self._log_end(delivery, message.error)
+        else:
+            self._end_unblock(delivery, message.error)
+        self._set_due()
+
+    def _end_offer(self, delivery: _Delivery, message: Forwarded) -> None:
+        error = message.error
+        is_failure = error is not None and self._is_wanted(delivery)
+        if is_failure or error is None:
+            # One whose task was acquired, or has settled, says nothing about the place.
+            self._log_end(delivery, error)
+        if delivery.next_version is not None or delivery.key in self._owed:
+            next_version = delivery.next_version or 0
+            self._put_again(_Delivery(delivery.address, delivery.id, next_version, None))
+        elif message.again_ms is not None:
+            offers.put_off(
+                self._machine.state, delivery.id, delivery.version, self._now, message.again_ms,
+                grow=error is None,
+            )  # fmt: skip
+        elif is_failure:
+            self._pause(delivery)
+
+    def _pause(self, delivery: _Delivery) -> None:
+        """Have an offer that has failed made again, unless the store does before."""
+        if self._states.rests(delivery.place):
+            self._put_again(delivery)  # The place has its turns again when it has rested.
             return
-        owed = self._owed.get(key)
-        if owed is None:
-            return
-        if message.error is None:
-            del self._owed[key]
-            self._machine.acknowledge(message.id, message.address)
+        delivery.attempts += 1
+        failing_ms = self._states.failing_ms(delivery.place, self._now)
+        pause_ms = max(OFFER_RETRY_MS << min(delivery.attempts - 1, 32), failing_ms)
+        if pause_ms <= OFFER_PAUSE_MS_MAX:
+            at = self._now + pause_ms
+            self._pausing[delivery.key] = at, delivery
+            self._targets[delivery.id] = delivery.address
+            heapq.heappush(self._retries, (at, delivery.key))
+
+    def _end_unblock(self, delivery: _Delivery, error: str | None) -> None:
+        self._log_end(delivery, error)
+        owed = self._owed[delivery.key]
+        if error is None:
+            del self._owed[delivery.key]
+            self._machine.acknowledge(delivery.id, delivery.address)
             return
         owed.attempts += 1
         pause_ms = min(self._retry_ms << min(owed.attempts - 1, 32), RETRY_MS_MAX)
-        heapq.heappush(self._retries, (now + pause_ms, key))
-        self._set_due()
+        heapq.heappush(self._retries, (self._now + pause_ms, delivery.key))
 
     def _log_end(self, delivery: _Delivery, error: str | None) -> None:
-        """Count the end of a delivery, and log the first failure at a place, and its end."""
-        place = delivery.place
+        """Count the end of a delivery, and note how its place does."""
         if error is None:
             self._metrics.forwarded += 1
-            if place in self._failing:
-                del self._failing[place]
-                self._events.add("info", "deliveries arrive again", place=place)
-            return
-        self._metrics.forwards_failed += 1
-        if place not in self._failing:
-            self._failing[place] = None
-            if len(self._failing) > FAILING_MAX:
-                self._failing.popitem(last=False)
-            text = "a delivery has failed; it is tried again, and others to this place too"
-            address = delivery.address
-            self._events.add(
-                "warning", text, place=place, address=address, id=delivery.id,
-                error=error[:_ERROR_CHARS_MAX],
-            )  # fmt: skip
+            self._states.arrived(delivery.place)
+        else:
+            self._metrics.forwards_failed += 1
+            address, id_ = delivery.address, delivery.id
+            self._states.failed(delivery.place, self._now, address=address, id=id_, error=error)
 
     # Queues --------------------------------------------------------------------------------------
 
     def _put(self, delivery: _Delivery, *, first: bool = False) -> None:
         self._waiting.put(delivery, first=first)
+        self._pausing.pop(delivery.key, None)
         if delivery.promise is None:
             self._targets[delivery.id] = delivery.address
         else:
@@ -430,9 +463,9 @@ class RelayScheme:
         self._may_assign = True
         place = delivery.place
         if place in self._waiting.aside and place not in self._uncarried:
-            if len(self._uncarried) >= FAILING_MAX:
+            if len(self._uncarried) >= UNCARRIED_MAX:
                 self._note_uncarried()
-            if len(self._uncarried) < FAILING_MAX:
+            if len(self._uncarried) < UNCARRIED_MAX:
                 self._uncarried[place] = self._now + UNCARRIED_MS
             self._set_due()
 
@@ -460,7 +493,7 @@ class RelayScheme:
         waiting = self._waiting
         while room and waiting.places:
             place = next(iter(waiting.places))
-            carrier = self._carrier_for(place)
+            carrier = None if self._states.rests(place) else self._carrier_for(place)
             if carrier is None:
                 waiting.hold(place)
                 continue
@@ -489,17 +522,22 @@ class RelayScheme:
     # Time ----------------------------------------------------------------------------------------
 
     def tick(self, now: int) -> None:
-        """Queue the unblocks that are to be tried again, and say what nobody carries."""
+        """Queue what is to be tried again, and say what nobody carries."""
         self._now = now
         if self.due_at is None or now < self.due_at:
             return
         while self._retries and self._retries[0][0] <= now:
-            _, key = heapq.heappop(self._retries)
+            at, key = heapq.heappop(self._retries)
             owed = self._owed.get(key)
-            if owed is not None and key not in self._flying and self._waiting.get(key) is None:
+            pauses_until, offer = self._pausing.get(key, (None, None))
+            if offer is not None and pauses_until == at:
+                self._put(offer)
+            elif owed is not None and key not in self._flying and self._waiting.get(key) is None:
                 self._put(owed)
-        for place, at in list(self._uncarried.items()):
-            if at is None or at > now:
+        if self._states.end_rests(now):
+            self._may_assign = True
+        for place, said_at in list(self._uncarried.items()):
+            if said_at is None or said_at > now:
                 continue
             if place not in self._waiting.aside:
                 del self._uncarried[place]
@@ -520,11 +558,13 @@ class RelayScheme:
         """Note places that wait for a carrier, and forget those that do so no longer."""
         self._uncarried = {
             place: self._uncarried.get(place, self._now + UNCARRIED_MS)
-            for place in islice(self._waiting.aside, FAILING_MAX)
+            for place in islice(self._waiting.aside, UNCARRIED_MAX)
         }
 
     def _set_due(self) -> None:
         times = [at for at in self._uncarried.values() if at is not None]
+        if self._states.rest_ends_at is not None:
+            times.append(self._states.rest_ends_at)
         if self._retries:
             times.append(self._retries[0][0])
         self.due_at = min(times, default=None)

@@ -54,6 +54,7 @@ from understudy_store.commands import (
     TaskHalt,
     TaskHeartbeat,
     TaskPreload,
+    TaskRelease,
     TaskSearch,
     TaskSuspend,
 )
@@ -67,6 +68,8 @@ _PAGE_BYTES: Final = 2 * MIB
 
 #: A 409 to one of these is counted as a stale write.
 _FENCED: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
+#: Only the session that holds the task may send these.
+_HELD: Final = _FENCED | {TaskRelease}
 #: Sent instead of the whole record to a peer that has just sent that record itself.
 _DONE: Final = Reply(200)
 _CREATED: Final = Reply(201)
@@ -139,8 +142,12 @@ class RequestHandlers:
     # Commands of the store -----------------------------------------------------------------------
 
     def _apply(self, session: Session, corr: int, command: Any, now: int) -> None:
-        reply = self._machine.apply(command, now)
         kind = type(command)
+        if kind in _HELD and self._is_anothers(session, command):
+            text = f"task {command.id!r} is held by another session than this one"
+            self._outbox.reply(session.peer, Response(corr, Reply(403, text)))
+            return
+        reply = self._machine.apply(command, now)
         if kind in _FENCED:
             if kind is TaskFence:
                 self._metrics.commands += len(command.commands)
@@ -150,6 +157,14 @@ class RequestHandlers:
                 self._metrics.stale_writes += 1
         delayed = self._delays_replies and may_be_delayed(session, command, reply)
         self._reply(session, corr, reply, may_be_delayed=delayed)
+
+    def _is_anothers(self, session: Session, command: Any) -> bool:
+        """Return whether another peer holds (id, version), so this one may not write to it."""
+        pid = self._machine.view.holder(command.id, command.version)
+        if pid is None or pid == session.pid:
+            return False
+        # An edge writes for clients of other protocols, which are no peers.
+        return session.kind != "edge" or foreign_name(pid) is None
 
     def _apply_for_broker(self, session: Session, corr: int, command: Any, now: int) -> None:
         """Apply a command of brokers among themselves."""
@@ -169,6 +184,10 @@ class RequestHandlers:
 
     def _halt(self, session: Session, corr: int, command: TaskHalt, now: int) -> None:
         """Halt a task; if its holder asks for it, the task is parked."""
+        if command.version and self._is_anothers(session, command):
+            text = f"task {command.id!r} is held by another session than this one"
+            self._outbox.reply(session.peer, Response(corr, Reply(403, text)))
+            return
         reply = self._machine.apply(command, now)
         if reply.ok and command.version and reply.task is not None:
             self._quarantine.note_parked(reply.task, command.cause)

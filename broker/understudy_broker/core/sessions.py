@@ -92,6 +92,18 @@ def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
         return f"{len(hello.functions)} functions, but {len(hello.schemas)} schemas"
     if len(hello.functions) > config.functions_max:
         return f"{len(hello.functions)} functions; at most {config.functions_max} are taken"
+    for name in hello.functions:
+        if len(name) > config.function_chars_max:
+            return (
+                f"the function {name[:40]!r}… has a name of {len(name):,} characters; at most "
+                f"{config.function_chars_max} are taken"
+            )
+    total = sum(map(len, hello.functions))
+    if total > config.functions_chars_max:
+        return (
+            f"the names of all functions have {total:,} characters; at most "
+            f"{config.functions_chars_max:,} are taken"
+        )
     if len(hello.claims) > config.limits.batch_max:
         return f"{len(hello.claims)} claims; at most {config.limits.batch_max} are taken"
     return None

@@ -55,6 +55,10 @@ class Stalls:
             session.pulse = peer
             self._pulses[peer] = session
 
+    def has_pulse(self, peer: bytes) -> bool:
+        """Return whether a connection shows a pulse."""
+        return peer in self._pulses
+
     def end_pulse(self, peer: bytes) -> Session | None:
         """Note that a pulse has ended; return its node if nothing else kept the node alive."""
         session = self._pulses.pop(peer, None)
@@ -72,7 +76,11 @@ class Stalls:
             session.pulse = None
 
     def take_relied_on(self) -> set[bytes]:
-        """Return the pulses that leases were extended for since the last call."""
+        """Return the pulses that leases were extended for since the last call.
+
+        If a shell knows that no data has come over one of them for a lease, it is to report the
+        connection as lost.
+        """
         taken, self._relied_on = self._relied_on, set()
         return taken
 

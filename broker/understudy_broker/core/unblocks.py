@@ -70,6 +70,17 @@ class Unblocks:
             return member
         return next(iter(group.values()))
 
+    @staticmethod
+    def may_go_to(session: Session, address: str, members: Members) -> bool:
+        """Return whether an unblock for an address may have been sent to a peer."""
+        try:
+            target = parse_target(address)
+        except InvalidAddressError:
+            return False
+        if target.group == session.group:
+            return target.cast != "uni" or target.node == session.name or session.kind == "edge"
+        return session.kind == "edge" and members.carries(session, target.group)
+
     def for_group(
         self, name: str, sessions: Sessions, members: Members
     ) -> list[tuple[Session, Unblock]]:

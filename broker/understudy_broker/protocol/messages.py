@@ -308,6 +308,8 @@ class Forwarded(Message, tag="forwarded", frozen=True):
     again_ms
         Of an offer: when it is made again if nobody has acquired the task. After a success, it is
         made no sooner than the task has waited already. None: at the usual time.
+    retry_after_ms
+        How long the receiver wants to be left alone, if it was not delivered and it has said so.
     """
 
     address: str
@@ -315,6 +317,7 @@ class Forwarded(Message, tag="forwarded", frozen=True):
     version: int
     error: str | None = None
     again_ms: int | None = None
+    retry_after_ms: int | None = None
 
 
 class Bye(Message, tag="bye", frozen=True):

@@ -226,10 +226,12 @@ async def _main(
         )
         log("warning", text, {})
 
+    read = "" if settings.file is None else f", settings of {settings.file.resolve()}"
+
     def on_started(address: str) -> None:
         text = (
-            f"understudy broker {_version()} listening on {address}, "
-            f"store {store.description}, process {os.getpid()}"
+            f"understudy broker {_version()}{' (as root)' if os.geteuid() == 0 else ''} "
+            f"listening on {address}, store {store.description}{read}, process {os.getpid()}"
         )
         if config.slots is not None:
             text += f", broker {config.name}"

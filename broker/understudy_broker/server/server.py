@@ -44,8 +44,10 @@ from understudy_broker.clock import Clock
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
+from understudy_broker.core.events import Event
 from understudy_broker.core.outbox import Frame
 from understudy_broker.server.group_commit import GroupCommit
+from understudy_broker.server.log_limit import LogLimit
 from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.server.sharing import LEAVE_S, STALE_S, Sharing
 from understudy_broker.server.slot_link import SlotLink
@@ -92,6 +94,7 @@ class Server:
         self._store = store
         self._transport = transport
         self._log = log
+        self._log_limit = LogLimit()
         self._stopping = False
         self._token = trio.lowlevel.current_trio_token()
         self._leave_until = math.inf
@@ -124,6 +127,14 @@ class Server:
         self._store.watch(self._on_store_failed)
         await self._transport.drive(self._turn)
 
+    def knows(self, peer: bytes) -> bool:
+        """Return whether a connection is that of a peer that has joined, or the pulse of one."""
+        return peer in self._core.sessions or self._core.stalls.has_pulse(peer)
+
+    def warn(self, text: str) -> None:
+        """Write a warning to the log."""
+        self._log("warning", text, {})
+
     def request_stop(self) -> None:
         """End `run` after the turn that is under way, or once others have the slots."""
         self._stopping = True
@@ -154,7 +165,7 @@ class Server:
             self._receive(now)
         if self._has_waiting:
             self._lose(self._transport.flush(), now)
-        if relied_on := self._core.take_relied_on():
+        if relied_on := self._core.stalls.take_relied_on():
             self._lose([peer for peer in relied_on if self._is_silent(peer)], now)
         if self._sharing is not None:
             # After the frames are there: if the process is paused from here on, its answers are
@@ -233,13 +244,22 @@ class Server:
         step = self._core.step(now, self._find, self._transport.is_waiting)
         if step.frames:
             self._send(step.frames)
-        for event in step.events:
-            self._log(event.level, event.text, event.fields)
+        if step.events or self._log_limit.has_left_out:
+            self._write(step.events)
         if step.batch is not None:
             frames = self._commits.commit(step.batch)
             if frames is not None:
                 self._send(frames)
         return step.due_at
+
+    def _write(self, events: list[Event]) -> None:
+        """Write lines to the log, but not all if very many are alike."""
+        now = perf_counter()
+        for event in events:
+            if self._log_limit.takes(event.text, now):
+                self._log(event.level, event.text, event.fields)
+        for text, count in self._log_limit.summaries(now):
+            self._log("warning", "lines like this were left out", {"line": text, "count": count})
 
     def _send(self, frames: list[Frame]) -> None:
         for peer, frame in frames:
@@ -384,6 +404,7 @@ async def _serve(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.watch)
+            nursery.start_soon(transport.guard, server.knows, server.warn)
             if stop is not None:
                 nursery.start_soon(_stop_at, stop, server)
             if server.slot_link is not None:

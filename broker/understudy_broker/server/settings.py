@@ -124,6 +124,7 @@ class BrokerSettings(BaseSettings):
 
     #: the brokers of the file's ``[[broker]]`` tables; None: it has none
     _deployment: Deployment | None = PrivateAttr(None)
+    _file_read: Path | None = PrivateAttr(None)
 
     @field_validator("name")
     @classmethod
@@ -179,6 +180,17 @@ class BrokerSettings(BaseSettings):
         """Return the same settings for one of the brokers of a file's ``[[broker]]`` tables."""
         settings = self.model_copy()
         settings._deployment = deployment
+        return settings
+
+    @property
+    def file(self) -> Path | None:
+        """The file that settings were read from; None: from none."""
+        return self._file_read
+
+    def read_from(self, file: Path | None) -> Self:
+        """Return the same settings, as read from a file."""
+        settings = self.model_copy()
+        settings._file_read = file
         return settings
 
     @property
@@ -277,7 +289,7 @@ def load_settings(
         _check_agreed(settings, found.broker, sources)
     if settings.shares_database:
         _check_reachable(settings, sources)
-    return settings.one_of(found.deployment)
+    return settings.one_of(found.deployment).read_from(path if raw else None)
 
 
 # The file ----------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import math
 import socket as sockets
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import zmq
@@ -15,6 +17,7 @@ from understudy_broker.transport.socket import TrioSocket
 #: the events that tell whether a connection lives
 LIFE_EVENTS: Final = (
     zmq.Event.ACCEPTED
+    | zmq.Event.ACCEPT_FAILED
     | zmq.Event.HANDSHAKE_SUCCEEDED
     | zmq.Event.DISCONNECTED
     | zmq.Event.CONNECT_RETRIED
@@ -26,9 +29,10 @@ LIFE_EVENTS: Final = (
 #: The first part of a monitor's message: 16 bits event, 32 bits value. It is decoded here, because
 #: importing pyzmq's own decoder would import asyncio.
 _MESSAGE_HEAD: Final = struct.Struct("=Hi")
-#: where Linux's `struct tcp_info` has `tcpi_last_data_recv`, and how much of it is read
+#: where Linux's `struct tcp_info` has `tcpi_last_data_recv`, 4 bytes, and `tcpi_bytes_received`, 8
 _SILENCE_AT: Final = 8 + 11 * 4
-_TCP_INFO_BYTES: Final = _SILENCE_AT + 4
+_RECEIVED_AT: Final = 8 + 24 * 4 + 3 * 8
+_TCP_INFO_BYTES: Final = _RECEIVED_AT + 8
 #: events received at a time
 _EVENTS_MAX: Final = 1024
 
@@ -114,17 +118,44 @@ def silence_ms(descriptor: int) -> int | None:
 
     None if the system does not tell (only Linux does), or if it is no TCP connection.
     """
+    return _tcp_info(descriptor, _SILENCE_AT, 4)
+
+
+def bytes_received(descriptor: int) -> int | None:
+    """Return how many bytes have come over the TCP connection of a descriptor; None as above."""
+    return _tcp_info(descriptor, _RECEIVED_AT, 8)
+
+
+def _tcp_info(descriptor: int, at: int, size: int) -> int | None:
     if sys.platform != "linux":
         return None
     try:
-        # Not `fromfd`, because a copy of the descriptor would keep the connection open.
-        borrowed = sockets.socket(fileno=descriptor)
+        with _borrowed(descriptor) as connection:
+            info = connection.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
         return None
+    return int.from_bytes(info[at : at + size], sys.byteorder) if len(info) >= at + size else None
+
+
+def shut_down(descriptor: int) -> str | None:
+    """End the connection of a descriptor, which ZeroMQ then closes; return where it came from.
+
+    None if it has ended already.
+    """
     try:
-        info = borrowed.getsockopt(sockets.IPPROTO_TCP, sockets.TCP_INFO, _TCP_INFO_BYTES)
+        with _borrowed(descriptor) as connection:
+            address = connection.getpeername()
+            connection.shutdown(sockets.SHUT_RDWR)
     except OSError:
         return None
+    return str(address[0]) if isinstance(address, tuple) else "this machine"
+
+
+@contextmanager
+def _borrowed(descriptor: int) -> Iterator[sockets.socket]:
+    # Not `fromfd`, because a copy of the descriptor would keep the connection open.
+    borrowed = sockets.socket(fileno=descriptor)
+    try:
+        yield borrowed
     finally:
         borrowed.detach()
-    return int.from_bytes(info[_SILENCE_AT:_TCP_INFO_BYTES], sys.byteorder)

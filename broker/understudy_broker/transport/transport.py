@@ -85,6 +85,18 @@ class Transport(Protocol):
         """Return whether frames wait for a peer."""
         ...
 
+    async def guard(self, is_known: Callable[[bytes], bool], tell: Callable[[str], None]) -> None:
+        """Cut connections that are of no use, in a task beside `drive`, for ever.
+
+        Parameters
+        ----------
+        is_known
+            Returns whether a peer has said hello.
+        tell
+            Writes a warning to the log.
+        """
+        ...
+
     def silence_ms(self, peer: bytes) -> int | None:
         """Return how long no data has come from a peer, be it no more than a ping.
 

@@ -14,12 +14,13 @@ without a copy and are tracked, so that only some of them are in the pipe at a t
 What is not perfect: while strangers hold every descriptor, ZeroMQ's thread tries in vain to accept
 the next connection, and keeps a processor busy. To stop listening is no way out, because a socket
 that unbinds closes all its connections. So room is kept for refusals in words (`connections_max`),
-and a connection that says nothing is closed soon (`HANDSHAKE_MS`).
+and a connection that says nothing is closed soon (`HANDSHAKE_MS`, `connection_watch`).
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -29,6 +30,7 @@ import zmq
 
 from understudy_broker.address import DEFAULT_ADDRESS, host_name
 from understudy_broker.errors import AddressInUseError, ListenError
+from understudy_broker.transport.connection_watch import ConnectionWatch
 from understudy_broker.transport.host_names import (
     UnknownHostError,
     is_ipv6,
@@ -106,11 +108,16 @@ def _bind(router: zmq.Socket[bytes], listen: str) -> None:
             ) from None
     # Only where it is asked for, because a socket for both families shows other addresses.
     router.set(zmq.IPV6, int(is_ipv6(address)))
+    # Whatever the user's own mask is, a socket in the file system is for the same user alone.
+    umask = os.umask(0o077) if address.startswith("ipc:") else None
     try:
         router.bind(address)
     except zmq.ZMQError as error:
         kind = AddressInUseError if error.errno == errno.EADDRINUSE else ListenError
         raise kind(_listen_advice(listen, error)) from None
+    finally:
+        if umask is not None:
+            os.umask(umask)
 
 
 def _is_interface(listen: str) -> bool:
@@ -139,12 +146,19 @@ class RouterTransport:
     ----------
     busy_poll_s
         How long to poll for a frame before sleeping, in pauses that are to be brief.
+    frame_bytes_max
+        Bytes of a frame that the broker takes.
     outgoing_bytes_max
         Bytes that wait for one peer; beyond, the peer is too slow.
     """
 
     def __init__(
-        self, router: zmq.Socket[bytes], *, busy_poll_s: float, outgoing_bytes_max: int
+        self,
+        router: zmq.Socket[bytes],
+        *,
+        busy_poll_s: float,
+        frame_bytes_max: int,
+        outgoing_bytes_max: int,
     ) -> None:
         self._router = TrioSocket(router, busy_poll_s, joint=True)
         self._monitor = ConnectionMonitor(router)
@@ -157,9 +171,9 @@ class RouterTransport:
         #: several peers, all but the last have gone, and the monitor has not reported it yet.
         self._peers: dict[int, list[bytes]] = {}
         self._descriptors: dict[bytes, int] = {}
-        #: descriptors that no connection has any more, and those that one has
+        #: descriptors that no connection has any more
         self._closed: set[int] = set()
-        self._open: set[int] = set()
+        self._connections = ConnectionWatch(self._peers, 2 * frame_bytes_max)
 
     @classmethod
     def listen(
@@ -174,7 +188,12 @@ class RouterTransport:
         """Bind a ROUTER, and return a transport over it; raises as `bind_router` does."""
         router = bind_router(context, address, frame_bytes_max)
         try:
-            return cls(router, busy_poll_s=busy_poll_s, outgoing_bytes_max=outgoing_bytes_max)
+            return cls(
+                router,
+                busy_poll_s=busy_poll_s,
+                frame_bytes_max=frame_bytes_max,
+                outgoing_bytes_max=outgoing_bytes_max,
+            )
         except BaseException:
             # A context does not end while one of its sockets is open.
             router.close(0)
@@ -188,7 +207,7 @@ class RouterTransport:
     @property
     def connections(self) -> int:
         """The number of open connections, those of strangers included; 0 within a process."""
-        return len(self._open)
+        return len(self._connections.open)
 
     @property
     def waits_for_descriptors(self) -> bool:
@@ -208,15 +227,19 @@ class RouterTransport:
                 frames.append((peer, b""))
                 continue
             frames.append((peer, frame.buffer))
+            self._connections.brought(peer, len(frame))
             if peer not in known:
                 strangers[peer] = frame
         if not self._has_descriptors:
             return Received([], frames, [], is_complete)
+        if is_complete:
+            self._connections.read_all()
         lost = self._read_monitor(force=bool(strangers))
         ended: list[bytes] = []
         for peer, frame in strangers.items():
             if self._is_closed(peer, frame):
                 ended.append(peer)
+                self._connections.lost(peer)
         return Received(lost, frames, ended, is_complete)
 
     def take_lost(self) -> list[bytes]:
@@ -244,14 +267,17 @@ class RouterTransport:
         for event in self._monitor.drain(force=force):
             if event.event == zmq.Event.DISCONNECTED:
                 self._closed.add(event.value)
-                self._open.discard(event.value)
+                self._connections.closed(event.value)
                 for peer in self._peers.pop(event.value, ()):
                     self._descriptors.pop(peer, None)
                     self._drop(peer)
+                    self._connections.lost(peer)
                     lost.append(peer)
             elif event.event == zmq.Event.ACCEPTED:
                 self._closed.discard(event.value)
-                self._open.add(event.value)
+                self._connections.opened(event.value)
+            elif event.event == zmq.Event.ACCEPT_FAILED:
+                self._connections.refused(event.value)
         return lost
 
     def silence_ms(self, peer: bytes) -> int | None:
@@ -322,6 +348,10 @@ class RouterTransport:
             self._router.wake()
             # Let the loop read the monitor before this looks again.
             await trio.lowlevel.checkpoint()
+
+    async def guard(self, is_known: Callable[[bytes], bool], tell: Callable[[str], None]) -> None:
+        """Cut connections that are of no use; runs in a task beside `drive`, for ever."""
+        await self._connections.run(self._router.wake, is_known, tell)
 
     def wake(self) -> None:
         """End the pause of `drive`; to be called on the loop's thread."""

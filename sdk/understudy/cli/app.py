@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from understudy.cli import colors, errors
 from understudy.cli.errors import EXIT_FAILED, EXIT_USAGE, explain
+from understudy.cli.printing import err, out
 from understudy_broker.output import escape_unencodable, open_standard_descriptors
 
 #: command to the module that holds its `app`, in the order of ``--help``
@@ -78,7 +79,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from understudy._version import __version__
 
-        print(f"understudy {__version__}")
+        out(f"understudy {__version__}")
         raise typer.Exit
 
 
@@ -157,7 +158,7 @@ def run(argv: list[str]) -> int:
         if verbose:
             traceback.print_exc()
         text, code = explain(error)
-        print(f"understudy: {text}", file=sys.stderr)
+        err(f"understudy: {text}")
         return code
     return code if isinstance(code, int) else 0
 
@@ -172,7 +173,7 @@ def take_flag(flag: str, argv: list[str]) -> tuple[bool, list[str]]:
 def _report_usage_error(error: typer.TyperException, argv: list[str]) -> int:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.format_message())
+        out(error.format_message())
         return EXIT_USAGE
     command = "understudy" if context is None else context.command_path
     if context is None and argv[0] in COMMANDS:
@@ -180,5 +181,5 @@ def _report_usage_error(error: typer.TyperException, argv: list[str]) -> int:
         command += f" {argv[0]}"
     message = " ".join(error.format_message().split())
     end = "" if message.endswith(("?", ".")) else "."
-    print(f"{command}: {message}{end} See: {command} --help", file=sys.stderr)
+    err(f"{command}: {message}{end} See: {command} --help")
     return EXIT_USAGE

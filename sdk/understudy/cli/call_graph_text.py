@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from understudy.cli.printing import printable_line
 from understudy.cli.times import duration
 from understudy.obstacles import task_trouble
 from understudy.views.call_graph import HANDED_OUT_IN, Line, Node, Omitted, attempts, status
@@ -33,7 +34,7 @@ def draw(shown: Sequence[Line], around: Surroundings) -> list[str]:
             texts.append(f"{branches}{name}")
         else:
             texts.append(f"{branches + id:<{first}}  {name:<{second}}  {rest}".rstrip())
-    return texts
+    return [printable_line(text) for text in texts]
 
 
 def _branches(last: tuple[bool, ...]) -> str:
@@ -96,4 +97,6 @@ def progress_line(node: Node, around: Surroundings) -> str:
     text = status(node, around.tasks.get(node.id), around.nodes_of, 0)
     text = text.partition(HANDED_OUT_IN)[0] + (f" on {holder}" if holder else "")
     trouble = _trouble(node, around.tasks.get(node.id), around)
-    return f"{node.id}  {_label(node)}  {text}" + (f"  {trouble}" if trouble else "")
+    return printable_line(
+        f"{node.id}  {_label(node)}  {text}" + (f"  {trouble}" if trouble else "")
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import chain, islice
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from understudy import unanswered
+from understudy.cli.printing import err
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import AnyCommand, GroupsGet, GroupsReport, Response
@@ -49,7 +49,7 @@ class _WaitNotice(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         is_of_call = getattr(record, "waited_id", None) is not None
         if is_of_call or getattr(record, "strangers", False):
-            print(f"understudy: {record.getMessage()}", file=sys.stderr, flush=True)
+            err(f"understudy: {record.getMessage()}", flush=True)
 
 
 class _NoBrokerNotice(logging.Handler):
@@ -75,7 +75,7 @@ class _NoBrokerNotice(logging.Handler):
             text = f"no broker answers at {url} yet; {advice[0].lower()}{advice[1:]}"
             if reason := getattr(record, "reason", ""):
                 text = f"the broker at {url} is not available yet: {reason}"
-            print(f"understudy: {text}; {next_step}", file=sys.stderr, flush=True)
+            err(f"understudy: {text}; {next_step}", flush=True)
 
 
 class Client:
@@ -269,10 +269,9 @@ def _answer(future: Future[Response]) -> Response:
     except TimeoutError:
         if future.done():
             raise  # of the broker itself
-    print(
+    err(
         f"understudy: the broker has not answered for {SILENT_S:.0f} s: it waits for its database "
         "or disk, most often, or has too much to do. Waiting for it; see: understudy brokers",
-        file=sys.stderr,
         flush=True,
     )
     return future.result()

@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from understudy import extras
 from understudy.cli.errors import CliError
-from understudy.edge.address import DEFAULT_LISTEN, parse_listen
+from understudy.edge.address import parse_listen
+from understudy.edge.options import EdgeOptions, load_options
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
 from understudy_actors.processes.restart import GiveUp, RestartHistory, RestartPolicy
 from understudy_broker.address import connect_address
@@ -39,9 +41,27 @@ def missing() -> str:
     return extras.missing(*_NEEDED)
 
 
-def edge_command(listen: str, url: str) -> list[str]:
-    """Return the command that runs an edge."""
-    return [sys.executable, "-m", "understudy", "edge", "--listen", listen, "--url", url]
+def edge_command(listen: str, url: str, config: Path | None = None) -> list[str]:
+    """Return the command that runs an edge, with the other options of a file, if it has any."""
+    command = [sys.executable, "-m", "understudy", "edge", "--listen", listen, "--url", url]
+    return command if config is None else [*command, "--config", str(config)]
+
+
+def check_options(config: Path | None) -> EdgeOptions:
+    """Return the options of an edge that is to be kept, which it would read itself.
+
+    Raises
+    ------
+    ConfigurationError, CliError
+        They are wrong. The edge would say so again and again.
+    """
+    options = load_options(config)
+    if options.model_fields_set:
+        # Imported here, because it needs the extra [http].
+        from understudy.cli.edge_settings import settings_of
+
+        settings_of(options)
+    return options
 
 
 class EdgeKeeper:
@@ -55,10 +75,13 @@ class EdgeKeeper:
         Where it listens, as HOST:PORT; "off": it does not run.
     say
         Told, once, of an edge that ends.
+    config
+        The file with its other options, as for ``understudy edge``.
     """
 
-    def __init__(self, listen: str, say: Callable[[str], None]) -> None:
+    def __init__(self, listen: str, say: Callable[[str], None], config: Path | None = None) -> None:
         self._listen = listen
+        self._config = config
         self._say = say
         self._lifeline = Lifeline()
         self._stopping = threading.Event()
@@ -112,7 +135,7 @@ class EdgeKeeper:
         fd = self._lifeline.child_fd
         try:
             self._process = subprocess.Popen(
-                edge_command(self._listen, url),
+                edge_command(self._listen, url, self._config),
                 env={**os.environ, LIFELINE_ENV: str(fd)},
                 pass_fds=(fd,),
                 # The terminal's Ctrl-C must reach only this process, which stops the edge.
@@ -124,25 +147,32 @@ class EdgeKeeper:
 
 
 @contextmanager
-def edge_beside(listen: str | None, say: Callable[[str], None]) -> Iterator[EdgeKeeper]:
+def edge_beside(
+    listen: str | None, say: Callable[[str], None], config: Path | None = None
+) -> Iterator[EdgeKeeper]:
     """Keep an edge running beside the broker of this process, once it is started in the block.
 
     Parameters
     ----------
     listen
-        As for `EdgeKeeper`; None: at the default address, if what an edge needs is installed.
+        As for `EdgeKeeper`; None: where its options say, if what an edge needs is installed.
+    config
+        As for `EdgeKeeper`.
 
     Raises
     ------
     CliError, ConfigurationError
         The edge was asked for, and cannot run.
     """
-    if listen is None:
-        listen = OFF if missing() else DEFAULT_LISTEN
+    if listen is None and missing():
+        listen = OFF
     elif listen != OFF:
-        parse_listen(listen)
+        if listen is not None:
+            parse_listen(listen)
         check_installed()
-    keeper = EdgeKeeper(listen, say)
+        options = check_options(config)
+        listen = options.listen if listen is None else listen
+    keeper = EdgeKeeper(listen, say, config)
     try:
         yield keeper
     finally:

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from understudy.cli.printing import printable_json
 from understudy.views.long_integers import unlimited_digits
 
 
@@ -14,4 +15,4 @@ def print_json(value: Any) -> None:
     encoding = str(getattr(sys.stdout, "encoding", None) or "")
     with unlimited_digits():
         text = json.dumps(value, indent=2, ensure_ascii=not encoding.lower().startswith("utf"))
-    print(text)
+    print(printable_json(text))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -43,12 +45,17 @@ Function = Annotated[
 Arguments = Annotated[
     list[str] | None,
     typer.Option(
-        "--arg", metavar="X", help="An argument: JSON, or text if it is not JSON. May be repeated."
+        "--arg",
+        metavar="X",
+        help="An argument: JSON, or text if it is not JSON; @FILE stands for what a file has, @- "
+        "for the standard input. May be repeated.",
     ),
 ]
 NamedArguments = Annotated[
     list[str] | None,
-    typer.Option("--kwarg", metavar="NAME=X", help="An argument by name. May be repeated."),
+    typer.Option(
+        "--kwarg", metavar="NAME=X", help="An argument by name, as for --arg. May be repeated."
+    ),
 ]
 Target = Annotated[
     str | None,
@@ -88,13 +95,37 @@ def parse_pairs(given: list[str] | None, option: str) -> dict[str, str]:
 def parse_value(text: str) -> Any:
     """Convert JSON to a value; text that is not JSON stays text.
 
-    ``7`` is a number; ``"7"`` in quotes and ``seven`` are texts.
+    ``7`` is a number; ``"7"`` in quotes and ``seven`` are texts. ``@values.json`` stands for what a
+    file has, ``@-`` for the standard input, and ``@@ann`` for the text ``@ann``: what is written on
+    a command line is seen by the other users of the machine, and stays in the shell's history.
+
+    Raises
+    ------
+    UsageError
+        A file cannot be read, or is no text.
     """
+    if text.startswith("@@"):
+        text = text[1:]
+    elif text.startswith("@"):
+        text = _content(text[1:])
     try:
         with unlimited_digits():
             return json.loads(text)
     except ValueError:
         return text
+
+
+def _content(name: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{name!r} is no text in UTF-8: give it as JSON") from None
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {name!r}: {error.strerror}. For a text that begins with @, write @@{name}"
+        ) from None
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def parse_arguments(

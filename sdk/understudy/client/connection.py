@@ -268,19 +268,23 @@ class Connection:
         node = self._node
         return 0 if node is None or not self._peer.connected else node.core.credit.room
 
-    def acquire(self, id: str, version: int) -> Future[bool]:
+    def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]:
         """Acquire a task of which somebody has told this process, and perform it.
 
         The process need not be a node for that: it gets no other tasks.
 
         Returns
         -------
-        Future[bool]
+        acquired
             True once the task is this process's; False if it does not wait any more.
+        ended
+            Done once the task is this process's no longer: it is performed, suspended, or given
+            back. Only if it was acquired.
         """
         acquired: Future[bool] = Future()
-        self._submit(self._peer.acquire, (id, version, acquired), (acquired,))
-        return acquired
+        ended: Future[None] = Future()
+        self._submit(self._peer.acquire, (id, version, acquired, ended), (acquired,))
+        return acquired, ended
 
     def serve(self, *, joins: bool = True) -> None:
         """Become a node: ask for tasks of the group.
@@ -348,6 +352,7 @@ class Connection:
         error = self._availability.failure or StoppedError("this runtime has been stopped")
         self._requests.fail_all(error)
         self._submissions.fail_all(error)
+        self._peer.tenures.fail_all(error)
 
     async def _main(self, started: threading.Event) -> None:
         self._loop = LoopThread()

@@ -14,6 +14,7 @@ from understudy.client.calls import dated
 from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.requests import PendingRequests
+from understudy.client.tenures import Tenures
 from understudy.registry import Function
 from understudy_actors.node.shell import NodeService
 from understudy_broker.clock import PeerClock
@@ -73,6 +74,8 @@ class Peer:
         True once the process is a node.
     on_ready
         Called with each welcome of a broker, before any of its tasks comes.
+    tenures
+        Acquired tasks whose end somebody waits for.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Peer:
         self.serving = False
         self.on_ready: Callable[[], None] | None = None
         self.leaves = leaves
+        self.tenures = Tenures()
         self._env = env
         self._requests = requests
         self._availability = availability
@@ -113,6 +117,7 @@ class Peer:
         """Take the router and the node; both exist as soon as the loop runs."""
         self._router = router
         self._node = node
+        node.core.state.on_let_go = self.tenures.end
         if self.wants_to_serve:
             self.serve()
 
@@ -157,11 +162,16 @@ class Peer:
         )
         self._requests.perform(command, stored, result, self._perform_task)
 
-    def acquire(self, id: str, version: int, acquired: Future[bool]) -> None:
+    def acquire(self, id: str, version: int, acquired: Future[bool], ended: Future[None]) -> None:
         """Acquire a task that waits, and perform it here; see `Connection.acquire`."""
+
+        def perform(promise: PromiseRecord, task: TaskRecord) -> None:
+            self.tenures.begin(id, task.version, ended)
+            self._perform_task(promise, task)
+
         pid = pid_of(self._name, self._boot)
         command = TaskAcquire(id, version, pid, self._lease_ms)
-        self._requests.acquire(command, acquired, self._perform_task)
+        self._requests.acquire(command, acquired, perform)
 
     def _perform_task(self, promise: PromiseRecord, task: TaskRecord) -> None:
         assert self._node is not None

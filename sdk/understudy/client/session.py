@@ -65,7 +65,7 @@ class ConnectionPort(Protocol):
     def has_room(self) -> bool: ...
     @property
     def room(self) -> int: ...
-    def acquire(self, id: str, version: int) -> Future[bool]: ...
+    def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]: ...
     def serve(self, *, joins: bool = True) -> None: ...
     def serve_dedicated(
         self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
@@ -193,7 +193,7 @@ class ClientSession:
             self.url,
             self.env,
             name=name,
-            boot=secrets.token_hex(4),
+            boot=secrets.token_hex(16),
             config=self.config,
             connect_timeout_s=self.connect_timeout_s,
         )

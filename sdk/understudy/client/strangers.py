@@ -97,7 +97,7 @@ def passing_hello() -> Hello:
         group="default",
         # Another name for each link, because a name may be in use only once at a broker.
         name=f"cli-{secrets.token_hex(4)}",
-        boot=secrets.token_hex(4),
+        boot=secrets.token_hex(16),
         os_pid=os.getpid(),
         host=platform.node(),
         sdk=f"python {__version__}",

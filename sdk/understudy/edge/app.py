@@ -16,7 +16,7 @@ from understudy.edge.native.exchange import problem_answer
 from understudy.edge.native.problems import Problem
 from understudy.edge.native.routes import NativeRoute
 from understudy.edge.resonate.handlers import Performer, ResonateApp
-from understudy.edge.resonate.legacy_handlers import LegacyApp, LegacyPollApp
+from understudy.edge.resonate.legacy.handlers import LegacyApp, LegacyPollApp
 from understudy.edge.sites import OwnSite
 from understudy.edge.tunnel import tunnel_route
 

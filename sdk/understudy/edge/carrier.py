@@ -27,6 +27,9 @@ from understudy_store.addresses import scheme_of
 #: how long deliveries may go on once the edge is to end
 DRAIN_S: Final = 5.0
 
+#: the longest rest of a receiver that is told; brokers bound it themselves
+_REST_S_MAX: Final = 86_400.0
+
 _LOG: Final = logging.getLogger("understudy.edge")
 
 
@@ -37,11 +40,16 @@ class DeliveryError(UnderstudyError):
     ----------
     again_ms
         When the offer of a task is to be made again; None: at the usual time.
+    retry_after_s
+        How long the receiver wants to be left alone, if it has said so.
     """
 
-    def __init__(self, text: str, again_ms: int | None = None) -> None:
+    def __init__(
+        self, text: str, *, again_ms: int | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(text)
         self.again_ms = again_ms
+        self.retry_after_s = retry_after_s
 
 
 #: Makes one delivery, and returns once the receiver has taken it. Raises `DeliveryError` if that is
@@ -116,19 +124,30 @@ class Carrier:
             self.under_way -= 1
             self._idle.set()
         if self._sessions.get(link) == session:
-            answer = Forwarded(forward.address, forward.id, forward.version, error, again_ms)
-            link.send(answer)
+            link.send(_answer(forward, error, again_ms))
 
-    async def _attempt(self, forward: Forward) -> tuple[str | None, int | None]:
+    async def _attempt(self, forward: Forward) -> tuple[DeliveryError | None, int | None]:
         """Try to deliver; return what went wrong, if anything, and when it may be tried again."""
         try:
             return None, await self._deliver[scheme_of(forward.address)](forward)
         except DeliveryError as error:
-            return str(error), error.again_ms
+            return error, error.again_ms
         except Exception as error:
             # An error in here must not end the edge, which serves others as well.
             _LOG.exception("a delivery to %s has failed", forward.address)
-            return f"{type(error).__name__}: {error}", None
+            return DeliveryError(f"{type(error).__name__}: {error}"), None
+
+
+def _answer(forward: Forward, error: DeliveryError | None, again_ms: int | None) -> Forwarded:
+    rest_s = None if error is None else error.retry_after_s
+    return Forwarded(
+        forward.address,
+        forward.id,
+        forward.version,
+        None if error is None else str(error),
+        again_ms,
+        None if rest_s is None else round(min(rest_s, _REST_S_MAX) * 1_000),
+    )
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import trio
 from understudy.edge.brokers import Brokers
 from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.resonate.event_streams import EventStreams
-from understudy.edge.resonate.legacy import Clients
+from understudy.edge.resonate.legacy.clients import Clients
 from understudy.edge.resonate.link import connect_streams
 from understudy.edge.settings import EdgeSettings
 

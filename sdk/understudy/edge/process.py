@@ -6,14 +6,16 @@ import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, TypeAlias
 
 import trio
 
+from understudy import extras
 from understudy.edge.address import is_loopback, place
 from understudy.edge.app import make_app, make_legacy_poll_app
 from understudy.edge.brokers import Brokers, open_brokers
+from understudy.edge.carrier import Deliver, open_carrier
 from understudy.edge.edge import Edge
 from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.server import bind, serve
@@ -116,7 +118,7 @@ async def _main(
             nursery.start_soon(_tell_ready, edge, host, port, polls)
             tune_collection()
             async with (
-                _pushing(edge, f"http://{place(host, port)}"),
+                _carrying(edge, f"http://{place(host, port)}"),
                 trio.open_nursery() as servers,
             ):
                 until = _until(stopped, edge)
@@ -156,16 +158,28 @@ def _warn_if_open(host: str, port: int) -> None:
 
 
 @asynccontextmanager
-async def _pushing(edge: Edge, own_url: str) -> AsyncIterator[None]:
-    """Push while the block runs, if the edge is to."""
-    push = edge.settings.push
-    if push is None:
-        yield
-        return
-    # It needs a client of HTTP, which edges that push nothing do without.
-    from understudy.edge.push.carrier import open_carrier
+async def _carrying(edge: Edge, own_url: str) -> AsyncIterator[None]:
+    """Deliver while the block runs to what this edge has the means for, if there is anything."""
+    deliver: dict[str, Deliver] = {}
+    async with AsyncExitStack() as stack:
+        push = edge.settings.push
+        if push is not None:
+            # It needs a client of HTTP, which edges that push nothing do without.
+            from understudy.edge.push.poster import SCHEMES, open_poster
 
-    async with open_carrier(edge.brokers, push, push.server_url or own_url):
+            server_url = push.server_url or own_url
+            poster = await stack.enter_async_context(open_poster(push, server_url))
+            deliver |= dict.fromkeys(SCHEMES, poster.deliver)
+            if not extras.missing("grpc", "google.protobuf"):
+                from understudy.edge.grpc import pusher as grpc_push
+
+                opened = grpc_push.open_pusher(push, server_url)
+                pusher = await stack.enter_async_context(opened)
+                deliver |= dict.fromkeys(grpc_push.SCHEMES, pusher.deliver)
+        if deliver:
+            await stack.enter_async_context(
+                open_carrier(edge.brokers, deliver, edge.settings.credit)
+            )
         yield
 
 

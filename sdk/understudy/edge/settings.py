@@ -37,6 +37,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         has two to each broker.
     patience_s
         How long a request waits for a broker.
+    credit
+        Deliveries that may be under way for each broker.
     push
         How pushes are made; None: none are.
     strict
@@ -64,6 +66,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     streams_max: int = 11_000
     tunnels_max: int = 1_000
     patience_s: float = 10.0
+    credit: int = 64
     push: PushSettings | None = None
     strict: bool = False
     debug: bool = False

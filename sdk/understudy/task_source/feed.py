@@ -81,7 +81,7 @@ class Taker(Protocol):
         """The number of further tasks that this process wants."""
         ...
 
-    def acquire(self, id: str, version: int) -> Future[bool]:
+    def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]:
         """Acquire a task and perform it; see `Connection.acquire`."""
         ...
 
@@ -242,7 +242,7 @@ class TaskFeed:
 
     def _acquire(self, entry: Entry, offer: Offer, tries: int) -> None:
         try:
-            answer = self._taker.acquire(offer.id, offer.version)
+            answer, _ = self._taker.acquire(offer.id, offer.version)
         except UnderstudyError as error:
             answer = Future()
             answer.set_exception(error)

@@ -120,7 +120,7 @@ class StageConnection:
         """None: on a stage nothing is taken from queues."""
         return 0
 
-    def acquire(self, id: str, version: int) -> Future[bool]:
+    def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]:
         """Refuse it: nothing is pushed on a stage, where nodes perform all tasks."""
         raise NotImplementedError(f"task {id!r}, version {version}: nothing is pushed on a stage")
 

@@ -34,7 +34,7 @@ import msgspec
 from understudy.values.attributes import blank
 from understudy.values.class_kinds import SCALARS
 from understudy.values.class_names import Fit, fit_of, is_full, named_class
-from understudy.values.decoding import RefusedError, Tagged, make_hashed
+from understudy.values.decoding import RefusedError, Tagged, make_dict, make_hashed
 from understudy.values.paths import LocatedError, key_step
 
 #: how well a value fits a member of a union
@@ -60,11 +60,8 @@ def replace_tagged(value: Any, replacement: Callable[[Tagged], Any]) -> Any:
     if kind is dict:
         if _are_scalars(value) and _are_scalars(value.values()):
             return value
-        pairs = [
-            (replace_tagged(key, replacement), replace_tagged(item, replacement))
-            for key, item in value.items()
-        ]
-        return make_hashed(dict, pairs)
+        keys = [replace_tagged(key, replacement) for key in value]
+        return make_dict(keys, [replace_tagged(item, replacement) for item in value.values()])
     if kind in (list, tuple, set, frozenset):
         if _are_scalars(value):
             return value
@@ -249,15 +246,17 @@ class MappingBuilder(Builder):
     def build(self, value: Any) -> Any:
         if type(value) is not dict:
             return PlainBuilder(self.hint).build(value)
-        pairs = []
+        keys: list[Any] = []
+        items: list[Any] = []
         key: Any = None
         try:
             for key, item in value.items():
-                pairs.append((self.key.build(key), self.item.build(item)))
+                keys.append(self.key.build(key))
+                items.append(self.item.build(item))
         except MismatchError as error:
             error.steps.append(key_step(untag(key)))
             raise
-        return make_hashed(dict, pairs)
+        return make_dict(keys, items)
 
     def inside_instance(self) -> Builder:
         return MappingBuilder(self.hint, self.key.inside_instance(), self.item.inside_instance())

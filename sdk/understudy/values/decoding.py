@@ -9,18 +9,23 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
 
 from understudy.errors import DecodingError
 from understudy.values import extension_types, foreign, pickles
+from understudy.values.collisions import FEW, CollisionError, check_hashes, check_keys
 from understudy.values.zones import ZoneError, with_zone
 
 Buffer = bytes | bytearray | memoryview
 #: reads a pickle, or an exception, inside the data
 Read = Callable[[memoryview], Any]
+
+
+#: Smaller data has too few keys for the test of `check_keys` to matter.
+_SMALL_BYTES: Final = FEW * 8
 
 
 class RefusedError(Exception):
@@ -91,13 +96,22 @@ class Decoder:
         Whether enums and records become `Tagged`.
     """
 
-    __slots__ = ("decode", "_read_pickle", "_read_error", "_tagged")
+    __slots__ = ("_decode", "_read_pickle", "_read_error", "_tagged")
 
     def __init__(self, read_pickle: Read, read_error: Read, *, tagged: bool) -> None:
         self._read_pickle = read_pickle
         self._read_error = read_error
         self._tagged = tagged
-        self.decode: Final = msgspec.msgpack.Decoder(ext_hook=self._decode_extension).decode
+        self._decode: Final = msgspec.msgpack.Decoder(ext_hook=self._decode_extension).decode
+
+    def decode(self, data: Buffer) -> Any:
+        """Return the value of `data`; raises any `Exception`."""
+        if len(data) > _SMALL_BYTES:
+            try:
+                check_keys(data)
+            except CollisionError as error:
+                raise RefusedError(str(error)) from None
+        return self._decode(data)
 
     def _decode_extension(self, code: int, data: memoryview) -> Any:
         decode_scalar = _SCALARS.get(code)
@@ -147,9 +161,28 @@ def decoding_error(what: str, error: Exception) -> DecodingError:
 
 
 def make_hashed(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
-    """Return `make(items)`, a set or a dict; raises `RefusedError` if `items` have no hash."""
+    """Return `make(items)`, a set.
+
+    Raises
+    ------
+    RefusedError
+        Items have no hash, or too many have the same one.
+    """
+    return _hashed(items, lambda: make(items))
+
+
+def make_dict(keys: list[Any], values: Iterable[Any]) -> dict[Any, Any]:
+    """Return a dict; raises as `make_hashed`."""
+    made: dict[Any, Any] = _hashed(keys, lambda: dict(zip(keys, values, strict=True)))
+    return made
+
+
+def _hashed(keys: list[Any], make: Callable[[], Any]) -> Any:
     try:
-        return make(items)
+        check_hashes(keys)
+        return make()
+    except CollisionError as error:
+        raise RefusedError(str(error)) from None
     except TypeError:
         raise RefusedError(
             "a set or a dict's keys hold records, which without their class cannot be hashed. "
@@ -158,9 +191,7 @@ def make_hashed(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
 
 
 def _dict_of_pairs(pairs: list[Any]) -> dict[Any, Any]:
-    keys = iter(pairs)
-    made: dict[Any, Any] = make_hashed(lambda _: dict(zip(keys, keys, strict=True)), pairs)
-    return made
+    return make_dict(pairs[::2], pairs[1::2])
 
 
 def _split_time(data: memoryview) -> tuple[str, str, str]:

@@ -252,5 +252,5 @@ def search(s: State, c: PromiseSearch, _now: int) -> Reply:
     """Check the search; the engine answers it."""
     check_page(s.limits, c.limit)
     check_state(c.state, PROMISE_STATES)
-    check_texts(c.tags, "tag", s.limits.tags_max, s.limits.tag_chars_max, s.limits.tag_chars_max)
+    check_texts(s.limits, c.tags, "tag", s.limits.tag_chars_max, s.limits.tag_chars_max)
     return Reply(200)

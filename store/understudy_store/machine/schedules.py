@@ -195,15 +195,20 @@ def missed(schedule: ScheduleRecord, now: int, limit: int) -> Iterator[int]:
 
 def due_lookups(s: State, now: int) -> set[str]:
     """Return the ids that the next sweep at `now` may create and that are not in memory."""
+    s.occurrences_read.clear()
     if s.occurrences.next_at > now:
         return set()
-    # Any due schedule may be the first that the sweep runs, so each is read up to the whole bound.
-    ids = {
-        id_
-        for schedule in s.schedules.values()
-        for at in missed(schedule, now - s.ahead, s.config.missed_max)
-        if not is_elsewhere(s, id_ := promise_id(schedule, at), slot_of(schedule.id))
-    }
+    left = s.config.missed_max
+    ids: set[str] = set()
+    for schedule_id in s.occurrences.first(now, left):
+        schedule = s.schedules[schedule_id]
+        found = [promise_id(schedule, at) for at in missed(schedule, now - s.ahead, left)]
+        slot = slot_of(schedule_id)
+        ids.update(id_ for id_ in found if not is_elsewhere(s, id_, slot))
+        s.occurrences_read[schedule_id] = len(found)
+        left -= len(found)
+        if left <= 0:
+            break
     s.pinned.update(ids)
     return {each for each in ids if each not in s.promises and each not in s.packed}
 
@@ -211,14 +216,18 @@ def due_lookups(s: State, now: int) -> set[str]:
 def run(s: State, now: int, until: int, limit: int) -> int:
     """Create the promises of occurrences due at `until`, at most `limit`; return how many.
 
-    `until` is the time that `due_lookups` was given: it may be before `now`.
+    `until` is the time that `due_lookups` was given: it may be before `now`. Only the occurrences
+    that it has read are run, because of others it is not known whether their promises exist.
     """
     left = limit
     while left > 0 and (due := s.occurrences.first(until, 1)):
         schedule = s.schedules[due[0]]
+        read = s.occurrences_read.pop(schedule.id, 0)
+        if not read:
+            break
         slot = slot_of(schedule.id)
         last: int | None = None
-        for at in missed(schedule, until - s.ahead, left):
+        for at in missed(schedule, until - s.ahead, min(left, read)):
             if is_elsewhere(s, promise_id(schedule, at), slot):
                 break
             _occur(s, schedule, at, now)

@@ -67,6 +67,7 @@ class State:
         "pack_round_at",
         "packed",
         "pending",
+        "occurrences_read",
         "pinned",
         "promises",
         "revoked",
@@ -136,6 +137,8 @@ class State:
         self.leaving: dict[str, None] = {}
         #: Settled promises that a command of this batch relies on. If the commit of an earlier
         #: batch ends meanwhile, it must not drop them.
+        #: by schedule, how many occurrences the last `due_lookups` has read
+        self.occurrences_read: dict[str, int] = {}
         self.pinned: set[str] = set()
 
     def clock(self, now: int) -> int:

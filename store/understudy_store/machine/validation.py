@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
+from unicodedata import category
 
 from understudy_store import addresses
 from understudy_store.commands import Reply
@@ -33,7 +34,9 @@ from understudy_store.records import (
 TIME_MS_MAX: Final = 2**62
 PRIORITY_MAX: Final = 100
 
-_NOT_IN_ID = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+#: Unicode's categories of control characters, of characters that are not seen or change the
+#: direction of a text, of surrogates, and of separators of lines and paragraphs
+_NOT_IN_ID: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _NOT_IN_TEXT = re.compile("[\x00\ud800-\udfff]")
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
 
@@ -53,7 +56,10 @@ class Refusal(Exception):
 
 
 def check_id(limits: Limits, text: str, what: str) -> None:
-    """Accept 1 to `id_chars_max` characters, none of them a control character."""
+    """Accept 1 to `id_chars_max` characters, none of them a control character.
+
+    One that is not seen counts as one: two ids that look the same are the same.
+    """
     if 0 < len(text) <= limits.id_chars_max and text.isprintable():
         return
     if not text:
@@ -62,8 +68,8 @@ def check_id(limits: Limits, text: str, what: str) -> None:
         raise Refusal(
             400, f"{what} has {len(text)} characters; at most {limits.id_chars_max} are allowed"
         )
-    if _NOT_IN_ID.search(text):
-        raise Refusal(400, f"{what} {text!r} contains a control character")
+    if not _NOT_IN_ID.isdisjoint(map(category, text)):
+        raise Refusal(400, f"{what} {text!r} contains a control character, or one that is not seen")
 
 
 def check_time(at: int, what: str) -> None:
@@ -80,17 +86,24 @@ def check_duration(duration: int, what: str, least: int) -> None:
         )
 
 
-def check_texts(texts: Mapping[str, str], what: str, entries_max: int, key: int, text: int) -> None:
+def check_texts(limits: Limits, texts: Mapping[str, str], what: str, key: int, text: int) -> None:
     """Check the number of entries, the length of keys and texts, and that they are text.
 
     `key` and `text` are the most characters that a key and a text may have.
     """
+    entries_max = limits.tags_max
     if len(texts) > entries_max:
         raise Refusal(400, f"{len(texts)} {what}s; at most {entries_max} are allowed")
     # If all of it together is short and printable, so is each part.
     together = "".join(texts) + "".join(texts.values())
     if len(together) <= key and len(together) <= text and together.isprintable():
         return
+    if len(together) > limits.texts_chars_max:
+        raise Refusal(
+            400,
+            f"the {what}s have {len(together):,} characters; all together may have "
+            f"{limits.texts_chars_max:,}",
+        )
     for k, v in texts.items():
         if len(k) > key or len(v) > text:
             raise Refusal(
@@ -106,9 +119,9 @@ def check_headers(limits: Limits, headers: Mapping[str, str], what: str) -> None
     """Check the number and the length of the headers of a param or a value."""
     if headers:
         check_texts(
+            limits,
             headers,
             f"{what} header",
-            limits.tags_max,
             limits.tag_chars_max,
             limits.header_chars_max,
         )
@@ -183,7 +196,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, str], None]]] = {
 
 def check_tags(limits: Limits, tags: Mapping[str, str]) -> None:
     """Check the number and the length of tags, and the form of those that have a meaning."""
-    check_texts(tags, "tag", limits.tags_max, limits.tag_chars_max, limits.tag_chars_max)
+    check_texts(limits, tags, "tag", limits.tag_chars_max, limits.tag_chars_max)
     for tag, text in tags.items():
         check = _CHECKS.get(tag)
         if check is not None:

@@ -73,6 +73,12 @@ class MachineView:
         task = None if holder is None else holder.held.get(id)
         return task is not None and task.version == version
 
+    def holder(self, id: str, version: int) -> str | None:
+        """Return the pid of the node that has acquired (id, version); None if none has."""
+        promise = packed.get(self._state, id)
+        task = None if promise is None else promise.task
+        return None if task is None or task.version != version else task.pid
+
     def awaiters(self, promise_id: str, slot: int) -> list[str]:
         """Return the tasks of a slot that wait for a promise of another one."""
         return elsewhere.awaiters(self._state, promise_id, slot)

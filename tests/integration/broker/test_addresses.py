@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,3 +192,14 @@ def test_up_notices_that_an_address_is_in_use(
             check_address_is_free(f"tcp://{host}:{port}")
         check_address_is_free("tcp://unknown.test:1")
     check_address_is_free(renamed(free_url(), host))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o000])
+def test_a_socket_in_the_file_system_is_for_its_owner_alone(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with zmq.Context() as context, bind_router(context, f"ipc://{tmp_path}/socket", 1024):
+            assert (tmp_path / "socket").stat().st_mode & 0o777 == 0o700
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)

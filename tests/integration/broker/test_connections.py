@@ -30,6 +30,7 @@ from understudy_broker.protocol.messages import (
 from understudy_broker.server.server import serve
 from understudy_broker.transport.socket import TrioSocket
 from understudy_store.commands import PromiseGet, TaskFulfill, TaskGet
+from understudy_store.records import pid_of
 from understudy_store.store import open_store
 
 
@@ -215,7 +216,7 @@ async def test_a_peer_that_came_and_went_between_two_turns_is_not_there(
                     await trio.sleep(0.001)
             async with joined(url, again):
                 groups = (await again.report()).groups
-                assert [node.pid for node in groups[0].nodes] == ["n#2"]
+                assert [node.pid for node in groups[0].nodes] == [pid_of("n", "2")]
             nursery.cancel_scope.cancel()
     finally:
         store.close()

@@ -245,6 +245,7 @@ def test_a_backup_of_a_running_broker_says_how_to_open_it(tmp_path: Path) -> Non
         closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
     ):
         file.backup(copy)  # as ``.backup`` of SQLite's shell
+    (tmp_path / "copy.db").chmod(0o600)
     with started(tmp_path, store="sqlite:///copy.db") as (process, line):
         assert process.wait(20) == 1
         assert "copy.db.journal is missing" in line
@@ -283,3 +284,11 @@ async def test_a_broker_outlives_more_strangers_than_it_has_descriptors(tmp_path
         assert isinstance(made, Response)
         assert made.reply.ok
         assert process.poll() is None
+
+
+def test_the_first_line_tells_the_file_of_the_settings_and_the_user(tmp_path: Path) -> None:
+    """The working directory may be somebody else's, and the file in it says where to listen."""
+    (tmp_path / "understudy.toml").write_text('[broker]\nstore = "memory"\n')
+    with started(tmp_path) as (_, line):
+        assert f"settings of {tmp_path}/understudy.toml" in line
+        assert ("(as root)" in line) == (os.geteuid() == 0)

@@ -105,6 +105,27 @@ def test_an_address_in_use(tmp_path: Path) -> None:
         assert re.search(r"cannot listen at .*: Address already in use. Give another", ran.stderr)
 
 
+@pytest.mark.parametrize("command", ["broker", "up"])
+def test_the_edge_beside_a_broker_has_options_of_the_file(tmp_path: Path, command: str) -> None:
+    place, grpc, url = _place(), _place(), free_url()
+    file = tmp_path / "some.toml"
+    file.write_text(
+        f'[broker]\nlisten = "{url}"\nstore = "memory"\n'
+        f'[edge]\nlisten = "{place}"\npush = "pay.example"\npush_key_file = "push.key"\n'
+    )
+    args = ("up", "some.toml") if command == "up" else ("broker", "--config", "some.toml")
+    if command == "broker":
+        ran = run(*args, cwd=tmp_path, **_WITH_EDGE)
+        assert (ran.returncode, "key file push.key cannot be read" in ran.stderr) == (2, True)
+    (tmp_path / "push.key").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    environment = {**_WITH_EDGE, "UNDERSTUDY_EDGE__GRPC": grpc}
+    with Program(*args, cwd=tmp_path, **environment) as program:
+        program.wait_for(f"understudy edge: grpc://{grpc}")
+        eventually(lambda: _is_ready(place))
+        program.stop()
+    assert not _pid_of_edge(place)
+
+
 def test_one_edge_for_all_brokers_of_a_topology(tmp_path: Path) -> None:
     place, first, second = _place(), free_url(), free_url()
     (tmp_path / "topology.toml").write_text(

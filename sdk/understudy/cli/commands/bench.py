@@ -17,6 +17,7 @@ from understudy.bench.runner import client_of, measure, medians
 from understudy.bench.workloads import WORKLOADS, Figures, Workload
 from understudy.cli.client import Client
 from understudy.cli.options import AsJson
+from understudy.cli.printing import out
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,7 +74,7 @@ def _run(
         )
     middle = medians(runs)
     if as_json:
-        print(json.dumps({"workload": workload, "nodes": nodes, **middle, "runs": runs}))
+        out(json.dumps({"workload": workload, "nodes": nodes, **middle, "runs": runs}))
     else:
         _print_table(workload, runs, middle)
 

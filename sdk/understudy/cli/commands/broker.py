@@ -49,7 +49,8 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="A TOML file with a [broker] table, or with several [[broker]] tables. "
+        help="A TOML file with a [broker] table, or with several [[broker]] tables, and with an "
+        "[edge] table for the edge beside it. "
         "[default: understudy.toml, if it exists]",
     ),
 ]
@@ -162,5 +163,5 @@ def broker(
         return None if lifeline is None else lifeline.ask_to_stop
 
     log = log_of(loaded)
-    with edge_beside(loaded.http, lambda text: log("warning", text, {})) as edge:
+    with edge_beside(loaded.http, lambda text: log("warning", text, {}), config) as edge:
         return run_broker(loaded, watch, edge.start)

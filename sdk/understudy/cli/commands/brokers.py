@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from understudy.cli.options import AsJson, Url
+from understudy.cli.printing import out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +77,7 @@ def brokers(as_json: AsJson = False, url: Url = None) -> int:
     if as_json:
         print_json([status_json(status) for status in found])
     else:
-        print(statuses_text(found))
+        out(statuses_text(found))
     return 0 if all(status.report is not None for status in found) else EXIT_FAILED
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Self
 import typer
 
 from understudy.cli.options import App
+from understudy.cli.printing import out
 from understudy.edge.address import DEFAULT_LISTEN
 from understudy_actors.errors import describe_exit
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
@@ -103,7 +104,7 @@ def dev(
 
 def say(text: str) -> None:
     """Print a line of this command itself, among the node's."""
-    print(f"dev: {text}", flush=True)
+    out(f"dev: {text}", flush=True)
 
 
 def _reload_until(

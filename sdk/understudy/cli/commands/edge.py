@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 
 from understudy.cli.options import Url
 from understudy.edge.address import DEFAULT_LISTEN
 
-#: modules of the extra [grpc]
-_GRPC: Final = ("grpc", "grpc_health", "grpc_reflection")
-
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Listen = Annotated[
-    str,
-    typer.Option(metavar="HOST:PORT", help="Where to listen. Port 0: the system chooses one."),
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help=f"Where to listen. Port 0: the system chooses one. [default: {DEFAULT_LISTEN}]",
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A TOML file with a table [edge]. [default: understudy.toml, if it exists]",
+    ),
 ]
 Grpc = Annotated[
     str | None,
@@ -33,10 +38,11 @@ Grpc = Annotated[
 
 
 Push = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="HOST[:PORT],...",
-        help="Push tasks and settlements to targets at these hosts, http:// and https://. "
+        help="Push tasks and settlements to targets at these hosts: http://, https://, and with "
+        "the extra [grpc] grpc:// and grpcs://. "
         "*.HOST means all names below HOST; private:HOST a host of your own network.",
     ),
 ]
@@ -61,8 +67,27 @@ PushUrl = Annotated[
 ]
 
 
+PushTimeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="How long the receiver of a push may take to answer. [default: 20]",
+    ),
+]
+
+
+PushMax = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Pushes under way at a time for each broker; at most half of them to one host. "
+        "[default: 64]",
+    ),
+]
+
+
 Strict = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--strict",
         help="Resonate protocol: also refuse what only the newest of its own servers refuses.",
@@ -71,7 +96,7 @@ Strict = Annotated[
 
 
 Debug = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--debug",
         help="Resonate protocol, for test suites only: without a broker, everything in memory, "
@@ -92,7 +117,7 @@ Hooks = Annotated[
 
 
 Legacy = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--legacy",
         help="Also serve the older REST of Resonate's first servers, for its SDKs 0.5 and 0.6.",
@@ -101,27 +126,31 @@ Legacy = Annotated[
 
 
 LegacyPoll = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="With --legacy: where to listen for its event streams, /GROUP/ID.",
+        help="With --legacy: where to listen for its event streams, /GROUP/ID. "
+        "[default: 127.0.0.1:8002]",
     ),
 ]
 
 
 @app.command()
 def edge(
-    listen: Listen = DEFAULT_LISTEN,
+    listen: Listen = None,
     url: Url = None,
     grpc: Grpc = None,
-    push: Push = "",
+    push: Push = None,
     push_key_file: PushKeyFile = None,
     push_url: PushUrl = None,
+    push_timeout: PushTimeout = None,
+    push_max: PushMax = None,
     hooks: Hooks = None,
-    strict: Strict = False,
-    debug: Debug = False,
-    legacy: Legacy = False,
-    legacy_poll: LegacyPoll = "127.0.0.1:8002",
+    strict: Strict = None,
+    debug: Debug = None,
+    legacy: Legacy = None,
+    legacy_poll: LegacyPoll = None,
+    config: ConfigFile = None,
 ) -> int:
     """Run an edge: HTTP in front of the brokers.
 
@@ -130,6 +159,10 @@ def edge(
 
     The first SIGTERM, SIGINT or SIGHUP lets requests under way finish for 5 s; the second SIGTERM
     or SIGINT stops it at once. There is no authentication: let only trusted machines reach it.
+
+    Flags override environment variables (UNDERSTUDY_EDGE__PUSH_URL and so on), which override the
+    table [edge] of the file, which has the same names. The edge that a broker keeps running beside
+    it has its options from there.
 
     \b
     Examples:
@@ -145,54 +178,30 @@ def edge(
       2  wrong usage
     """
     from understudy.cli.edge_keeper import check_installed
-    from understudy.client.address import broker_address
-    from understudy.edge.address import parse_listen
+    from understudy.edge.options import load_options
     from understudy_actors.processes.lifeline import watch_lifeline
     from understudy_broker.output import protect_output
 
-    host, port = parse_listen(listen)
-    grpc_place = None if grpc is None else parse_listen(grpc.removeprefix("grpc://"))
+    flags: dict[str, object] = {
+        "listen": listen,
+        "url": url,
+        "grpc": grpc,
+        "push": push,
+        "push_key_file": push_key_file,
+        "push_url": push_url,
+        "push_timeout": push_timeout,
+        "push_max": push_max,
+        "hooks": hooks,
+        "strict": strict,
+        "debug": debug,
+        "legacy": legacy,
+        "legacy_poll": legacy_poll,
+    }
+    options = load_options(config, flags)
     check_installed()
-    if grpc_place is not None:
-        _check_grpc_installed()
-    from understudy.edge.hooks import parse_hooks
+    from understudy.cli.edge_settings import settings_of
     from understudy.edge.process import run_edge
-    from understudy.edge.push.settings import push_settings
-    from understudy.edge.settings import EdgeSettings
 
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    pushes = push_settings(push, push_key_file, push_url)
-    taken = () if hooks is None else parse_hooks(_read_hooks(hooks), os.environ)
-    settings = EdgeSettings(
-        broker_address(url),
-        host,
-        port,
-        grpc=grpc_place,
-        hooks=taken,
-        push=pushes,
-        strict=strict,
-        debug=debug,
-        legacy_poll=parse_listen(legacy_poll) if legacy and not debug else None,
-    )
-    return run_edge(settings, lambda stop: watch_lifeline(stop, on_stop=stop))
-
-
-def _read_hooks(file: Path) -> dict[str, Any]:
-    """Read a file of webhooks."""
-    from understudy.cli.errors import UsageError
-
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--hooks {file}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"--hooks {file} is no TOML: {error}") from None
-
-
-def _check_grpc_installed() -> None:
-    from understudy import extras
-    from understudy.cli.errors import CliError
-
-    if name := extras.missing(*_GRPC):
-        raise CliError(extras.advice("gRPC", name, "grpc"))
+    return run_edge(settings_of(options), lambda stop: watch_lifeline(stop, on_stop=stop))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from understudy.cli.options import AsJson, Url
+from understudy.cli.printing import out, printable_line
 
 if TYPE_CHECKING:
     from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
@@ -45,7 +46,7 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
     if as_json:
         print_json(groups_json(report))
     else:
-        print(groups_text(report))
+        out(groups_text(report))
     return 0
 
 
@@ -61,9 +62,11 @@ def groups_text(report: GroupsReport) -> str:
     headers = ("GROUP", "NODE", "HOST", "PID", "RUNNING", "QUEUED", "WAITING", "SERVES")
     rows = [row for group in report.groups for row in _rows(group)]
     lines = [table(headers, rows, width=terminal_width(), elastic=("SERVES", "HOST"))]
-    lines += [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
-    lines += [line for group in report.groups if group.nodes for line in _lacking(group)]
-    return "\n".join(lines)
+    below = [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
+    below += [line for group in report.groups if group.nodes for line in _lacking(group)]
+    if left_out := report.counters.get("groups_left_out"):
+        below.append(f"{left_out:,} groups more, which have no nodes and fewer tasks")
+    return "\n".join([*lines, *map(printable_line, below)])
 
 
 def _rows(group: GroupInfo) -> list[tuple[object, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from understudy.cli.options import Arguments, AsJson, Function, NamedArguments, Tags, Target, Url
+from understudy.cli.printing import err, out
 from understudy.options import PRIORITY_MAX
 
 if TYPE_CHECKING:
@@ -125,9 +125,8 @@ def invoke(
             if wait:
                 record = _wait_until_settled(client, id)
         except KeyboardInterrupt:
-            print(
+            err(
                 f"understudy invoke: {id} continues; the same command waits for it again",
-                file=sys.stderr,
             )
             raise
     assert record is not None
@@ -155,10 +154,9 @@ def _warn_of_other_arguments(
 
     original = decoded(record.param.data)
     if original != jsonable([args, kwargs]) and isinstance(original, list):
-        print(
+        err(
             f"understudy invoke: {record.id} already exists, with the arguments "
             f"{compact(original)}. Those are kept. Use a new id for a new call",
-            file=sys.stderr,
         )
 
 
@@ -172,9 +170,9 @@ def show_call(record: PromiseRecord, *, as_json: bool, wait: bool) -> int:
     if as_json:
         print_json(promise_json(record))
     elif record.state == RESOLVED:
-        print(compact(decoded(record.value.data), None))
+        out(compact(decoded(record.value.data), None))
     elif not record.settled:
-        print(f"{record.id}: stored for {record.tags.get(TAG_TARGET)}")
+        out(f"{record.id}: stored for {record.tags.get(TAG_TARGET)}")
     if not has_failed(record):
         return 0
     _print_failure(record)
@@ -187,14 +185,13 @@ def _print_failure(record: PromiseRecord) -> None:
     from understudy.views.records import failure_notes, failure_text, failure_traceback
 
     if errors.verbose and (text := failure_traceback(record)):
-        print(text, file=sys.stderr)
-    print(f"understudy invoke: {record.id} failed: {failure_text(record)}", file=sys.stderr)
+        err(text)
+    err(f"understudy invoke: {record.id} failed: {failure_text(record)}")
     for note in failure_notes(record):
-        print(f"  {note}", file=sys.stderr)
+        err(f"  {note}")
     ago_ms = time.time() * 1000 - (record.settled_at or math.inf)
     if ago_ms > _EARLIER_MS:
-        print(
+        err(
             f"  That was {duration(ago_ms)} ago, and the result of an id never changes. "
             "To try again, use a new id",
-            file=sys.stderr,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from understudy.cli.options import App, JoinGroup
+from understudy.cli.printing import err, out
 from understudy_broker.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
@@ -102,10 +102,9 @@ def node(
         url = broker_address(None)
     loaded.configure(group=group, id=id, url=url, concurrency=concurrency)
     if not loaded.functions:
-        print(
+        err(
             f"understudy: {runtime} has no registered function, so every call will be refused. "
             "Decorate functions with @runtime.register",
-            file=sys.stderr,
         )
     threading.Thread(target=_announce, args=(loaded,), daemon=True).start()
     number = loaded.serve()
@@ -131,4 +130,4 @@ def _announce(runtime: Runtime) -> None:
         shown += f" and {len(names) - _NAMES_MAX} more"
     source = runtime.task_source
     place = f"of group {runtime.group}" if source is None else f"takes tasks from {source} and"
-    print(f"node {runtime.id} {place} serves {shown or 'nothing'} at {runtime.url}", flush=True)
+    out(f"node {runtime.id} {place} serves {shown or 'nothing'} at {runtime.url}", flush=True)

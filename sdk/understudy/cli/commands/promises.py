@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
+from understudy.cli.printing import err, out, out_painted
 from understudy.cli.states import choices
 from understudy_store.records import PROMISE_WORDS, TASK_WORDS
 
@@ -240,9 +240,9 @@ def search(
     if as_json:
         print_json([promise_json(record) for record in found[:limit]])
     else:
-        print(_table(found[:limit]))
+        out_painted(_table(found[:limit]))
         if len(found) > limit:
-            print(f"There are more than {limit:,}: narrow the search, or raise --limit")
+            out(f"There are more than {limit:,}: narrow the search, or raise --limit")
     return 0
 
 
@@ -256,9 +256,7 @@ def _show_settled(
         return 0
     how = PROMISE_WORDS[record.state]
     how = how if record.state != wanted else f"{how} with another value"
-    print(
-        f"understudy promises: {record.id} was already {how}, and does not change", file=sys.stderr
-    )
+    err(f"understudy promises: {record.id} was already {how}, and does not change")
     return 1
 
 
@@ -276,9 +274,9 @@ def _show(record: PromiseRecord, as_json: bool, task: TaskRecord | None = None) 
     width = max(map(len, facts))
     for name, fact in facts.items():
         if fact is not None:
-            print(f"{name:<{width}}  " + fact.replace("\n", "\n" + " " * (width + 2)))
+            out(f"{name:<{width}}  " + fact.replace("\n", "\n" + " " * (width + 2)))
     if text := failure_traceback(record):
-        print(f"\n{text}")
+        out(f"\n{text}")
 
 
 def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | None]:
@@ -306,7 +304,6 @@ def _facts(record: PromiseRecord, task: TaskRecord | None) -> dict[str, str | No
 
 
 def _table(records: list[PromiseRecord]) -> str:
-    from understudy.cli.colors import paint_lines
     from understudy.cli.tables import table, terminal_width
     from understudy.cli.times import duration, moment, now_ms
     from understudy.views.json_data import compact, decoded
@@ -329,4 +326,4 @@ def _table(records: list[PromiseRecord]) -> str:
             )
         )
     headers = ("ID", "STATE", "FUNCTION", "CREATED (UTC)", "TOOK", "RESULT")
-    return paint_lines(table(headers, rows, width=terminal_width(), elastic=("RESULT", "FUNCTION")))
+    return table(headers, rows, width=terminal_width(), elastic=("RESULT", "FUNCTION"))

@@ -8,6 +8,7 @@ import typer
 
 from understudy.cli import completion
 from understudy.cli.options import Arguments, AsJson, Function, NamedArguments, Tags, Target, Url
+from understudy.cli.printing import out
 from understudy.schedules import DEFAULT_PROMISE_ID
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def delete(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     if as_json:
         print_json({"id": id, "deleted": True})
     else:
-        print(f"{id}: deleted")
+        out(f"{id}: deleted")
     return 0
 
 
@@ -174,7 +175,7 @@ def search(
     if as_json:
         print_json([schedule_json(schedule) for schedule in found])
     else:
-        print(_table(found))
+        out(_table(found))
     return 0
 
 
@@ -185,7 +186,7 @@ def _show_one(schedule: ScheduleRecord, as_json: bool) -> None:
     if as_json:
         print_json(schedule_json(schedule))
     else:
-        print(_table([schedule]))
+        out(_table([schedule]))
 
 
 def _table(found: list[ScheduleRecord]) -> str:

@@ -11,6 +11,7 @@ import typer
 from understudy.cli import completion
 from understudy.cli.errors import UsageError
 from understudy.cli.options import AsJson, Url
+from understudy.cli.printing import out
 
 if TYPE_CHECKING:
     from understudy.cli.deployment import Placement
@@ -114,7 +115,7 @@ def of_ids(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
         keys = ("id", "home", "slot", "broker")
         print_json([dict(zip(keys, row, strict=True)) for row in rows])
     else:
-        print(table(("ID", "HOME", "SLOT", "BROKER"), rows))
+        out(table(("ID", "HOME", "SLOT", "BROKER"), rows))
     return 0
 
 
@@ -157,28 +158,28 @@ def move(
         if not parts:
             which = f"all slots of {source}" if slots is None else f"the slots {slots}"
             left = "" if source is None or slots is None else f", and {source} has none of them"
-            print(f"nothing to do: {which} are at {to} already{left}")
+            out(f"nothing to do: {which} are at {to} already{left}")
         elif dry_run:
             for part in parts:
                 promises = f"{moves.count(part):,} promises"
-                print(f"would move {_names(part)} from {part.source} to {to}: {promises}")
+                out(f"would move {_names(part)} from {part.source} to {to}: {promises}")
         else:
             for part in parts:
                 _move(moves, part, to)
-            print(f"moved the slots {all_of(parts)} to {to}. Start the brokers again")
+            out(f"moved the slots {all_of(parts)} to {to}. Start the brokers again")
     return 0
 
 
 def _move(moves: SlotMoves, part: Part, to: str) -> None:
     total = moves.count(part)
-    print(f"moving {_names(part)} from {part.source} to {to}: {total:,} promises", flush=True)
+    out(f"moving {_names(part)} from {part.source} to {to}: {total:,} promises", flush=True)
     say_at = monotonic() + PROGRESS_S
 
     def on_progress(_: str, copied: int) -> None:
         nonlocal say_at
         if monotonic() >= say_at:
             say_at = monotonic() + PROGRESS_S
-            print(f"{copied:,} of {total:,} promises copied", flush=True)
+            out(f"{copied:,} of {total:,} promises copied", flush=True)
 
     moves.move(part, to, on_progress)
 
@@ -222,7 +223,7 @@ def _show(as_json: bool, url: str | None) -> int:
     if as_json:
         print_json(placement_json(placement))
     else:
-        print(placement_text(placement))
+        out(placement_text(placement))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from understudy.cli import completion
 from understudy.cli.options import LIMIT, AsJson, Limit, Url
+from understudy.cli.printing import err, out, out_painted, printable_line
 from understudy.cli.states import choices
 from understudy_store.records import TASK_WORDS
 
@@ -108,10 +108,10 @@ def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
     if as_json:
         print_json([task_json(task) for task in found])
     elif found:
-        print(_table(found))
+        out_painted(_table(found))
     refused = [reply for reply in replies if isinstance(reply, CommandError)]
     for error in refused:
-        print(f"understudy tasks continue: {explain(error)[0]}", file=sys.stderr)
+        err(f"understudy tasks continue: {explain(error)[0]}")
     return 1 if refused else 0
 
 
@@ -159,9 +159,9 @@ def search(
     if as_json:
         print_json([task_json(task) for task in found[:limit]])
     else:
-        print(_table(found[:limit]))
+        out_painted(_table(found[:limit]))
         if len(found) > limit:
-            print(f"There are more than {limit:,}: narrow the search, or raise --limit")
+            out(f"There are more than {limit:,}: narrow the search, or raise --limit")
     return 0
 
 
@@ -176,7 +176,7 @@ def _show_reply(command: StoreCommand, as_json: bool, url: str | None) -> int:
     if as_json:
         print_json(task_json(task))
     else:
-        print(_table([task]))
+        out_painted(_table([task]))
     return 0
 
 
@@ -197,17 +197,18 @@ def _table(found: list[TaskRecord]) -> str:
         )
         for task in found
     ]
-    lines = [_painted_table(rows)]
-    lines += [f"{task.id}: {trouble}" for task in found if (trouble := task_trouble(task))]
+    lines = [_aligned(rows)]
+    lines += [
+        printable_line(f"{task.id}: {trouble}") for task in found if (trouble := task_trouble(task))
+    ]
     return "\n".join(lines)
 
 
-def _painted_table(rows: Sequence[tuple[object, ...]]) -> str:
-    from understudy.cli.colors import paint_lines
+def _aligned(rows: Sequence[tuple[object, ...]]) -> str:
     from understudy.cli.tables import table, terminal_width
 
     headers = ("ID", "STATE", "VERSION", "TARGET", "NODE", "NEXT")
-    return paint_lines(table(headers, rows, width=terminal_width(), elastic=("NEXT", "TARGET")))
+    return table(headers, rows, width=terminal_width(), elastic=("NEXT", "TARGET"))
 
 
 def _next_event(task: TaskRecord, now_ms: int) -> str | None:

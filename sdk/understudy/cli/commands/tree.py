@@ -11,6 +11,7 @@ import typer
 
 from understudy.cli import completion
 from understudy.cli.options import AsJson, Url
+from understudy.cli.printing import err, out, out_painted
 
 if TYPE_CHECKING:
     from understudy.cli.client import Client
@@ -84,7 +85,6 @@ def tree(
     """
     from understudy.cli.call_graph_text import draw
     from understudy.cli.client import Client
-    from understudy.cli.colors import paint
     from understudy.cli.errors import EXIT_NO_BROKER, UsageError
     from understudy.cli.json_data import print_json
     from understudy.cli.part_client import PartClient
@@ -110,10 +110,10 @@ def tree(
     if as_json:
         print_json(as_data(root, around))
     else:
-        print("\n".join(map(paint, draw(shown, around))))
+        out_painted("\n".join(draw(shown, around)))
     for status in away:
         text = f"the broker {status.name} at {status.address} does not answer"
-        print(f"understudy: {text}: what it has is not shown", file=sys.stderr)
+        err(f"understudy: {text}: what it has is not shown")
     return EXIT_NO_BROKER if away else 0
 
 
@@ -163,15 +163,14 @@ def _follow(client: Client, id: str, everything: bool, children: int | None) -> 
     from rich.text import Text
 
     from understudy.cli.call_graph_text import draw
-    from understudy.cli.colors import paint
+    from understudy.cli.colors import paint_lines
+    from understudy.cli.printing import printable
 
     with Live(auto_refresh=False) as live:
 
         def redraw(shown: list[Line], around: Surroundings) -> None:
-            text = Text.from_ansi(
-                "\n".join(map(paint, draw(shown, around))), no_wrap=True, overflow="ellipsis"
-            )
-            live.update(text, refresh=True)
+            drawn = paint_lines(printable("\n".join(draw(shown, around))))
+            live.update(Text.from_ansi(drawn, no_wrap=True, overflow="ellipsis"), refresh=True)
 
         _poll(client, id, everything, children, redraw)
 
@@ -188,7 +187,7 @@ def _follow_in_lines(client: Client, id: str, everything: bool, children: int | 
                 text = progress_line(line.item, around)
                 if text not in printed:
                     printed.add(text)
-                    print(text, flush=True)
+                    out(text, flush=True)
 
     _poll(client, id, everything, children, print_changes)
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.errors import CliError, UsageError
-from understudy.edge.address import DEFAULT_LISTEN, parse_listen, place
+from understudy.cli.printing import err
+from understudy.edge.address import parse_listen, place
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -133,7 +134,7 @@ def http_of(topology: Topology) -> str | None:
     CliError, ConfigurationError
         An edge was asked for, and cannot run.
     """
-    from understudy.cli.edge_keeper import OFF, check_installed, missing
+    from understudy.cli.edge_keeper import OFF, check_installed, check_options, missing
 
     given = [broker.settings["http"] for broker in topology.brokers if "http" in broker.settings]
     http = given[0] if given else os.environ.get("UNDERSTUDY_BROKER__HTTP")
@@ -143,19 +144,20 @@ def http_of(topology: Topology) -> str | None:
         host, port = parse_listen(http)
         check_installed()
         check_address_is_free(f"tcp://{place(host, port)}")
+        check_options(topology.edge_file)
         return http
     if missing():
         return None
+    listen = check_options(topology.edge_file).listen
     try:
-        check_address_is_free(f"tcp://{DEFAULT_LISTEN}")
+        check_address_is_free(f"tcp://{listen}")
     except CliError:
-        print(
-            f"understudy up: no HTTP, because {DEFAULT_LISTEN} is in use. Choose another address: "
+        err(
+            f"understudy up: no HTTP, because {listen} is in use. Choose another address: "
             'http = "HOST:PORT" in [broker]',
-            file=sys.stderr,
         )
         return None
-    return DEFAULT_LISTEN
+    return listen
 
 
 def edge_spec(http: str, topology: Topology, names: Collection[str]) -> ProcessSpec:
@@ -172,7 +174,7 @@ def edge_spec(http: str, topology: Topology, names: Collection[str]) -> ProcessS
 
     return ProcessSpec(
         name="edge" if "edge" not in names else "understudy-edge",
-        argv=edge_command(http, str(topology.url)),
+        argv=edge_command(http, str(topology.url), topology.edge_file),
         stage=PROCESS_STAGE,
         watches_lifeline=True,
     )

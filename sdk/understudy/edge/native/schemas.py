@@ -13,14 +13,18 @@ import decimal
 import difflib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 import msgspec
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import SchemaError, ValidationError, best_match
+from jsonschema.validators import extend
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from understudy.edge.native.problems import Problem
+from understudy.values.collisions import CollisionError, check_hashes
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -35,6 +39,24 @@ _FORMATS: Final[dict[str, Any]] = {
     "uuid": uuid.UUID,
     "decimal": decimal.Decimal,
 }
+
+
+def _check_unique(
+    _: object, wanted: object, items: object, __: object
+) -> Iterable[ValidationError]:
+    """Find equal items in the time that it takes to write them down, whatever they are."""
+    if wanted is not True or not isinstance(items, list):
+        return
+    if len({msgspec.json.encode(item) for item in items}) < len(items):
+        yield ValidationError("some of its items are equal")
+
+
+#: The keywords that our schemas have, without those with which a schema or a value could keep an
+#: edge busy for minutes: regular expressions.
+_Validator: Final[type[Draft202012Validator]] = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    {"uniqueItems": _check_unique, "pattern": None, "patternProperties": None},
+)
 _COLLECTIONS: Final[dict[str, Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
@@ -79,16 +101,24 @@ class FunctionSchema:
         Problem
             422 they do not suit its parameters; the problem names the field.
         """
-        if not self._arguments:
+        if not (self._arguments and self._is_sound):
             return arguments
         try:
             return self._checked(arguments)
         except _Unfit as error:
             raise _problem(error.path, str(error)) from None
-        except Problem:
-            raise
-        except Exception:
-            return arguments  # the schema is not one
+        except (Unresolvable, RecursionError):
+            return arguments  # a reference leads nowhere, or in a circle
+
+    @cached_property
+    def _is_sound(self) -> bool:
+        """True if the schema is one; where its references lead is seen when they are followed."""
+        parts = [self._arguments, self.data.get("rest", True)]
+        try:
+            Draft202012Validator.check_schema({"$defs": self._definitions, "allOf": parts})
+        except (SchemaError, RecursionError):
+            return False
+        return True
 
     def _checked(self, arguments: Arguments) -> Arguments:
         args, kwargs = arguments
@@ -140,7 +170,7 @@ class FunctionSchema:
         if found is None:
             whole = {"$defs": self._definitions, **schema} if isinstance(schema, dict) else True
             # With an empty registry nothing is fetched, wherever a reference leads.
-            found = Draft202012Validator(whole, registry=Registry())
+            found = _Validator(whole, registry=Registry())
             self._validators[id(schema)] = found
         return found
 
@@ -194,25 +224,40 @@ class FunctionSchema:
         ]
         make = _COLLECTIONS.get(str(schema.get("x-python")))
         try:
+            if make in (set, frozenset):
+                check_hashes(items)
             return items if make is None else make(items)
         except TypeError:
             raise _Unfit(path, "what is in it cannot be in a set") from None
+        except CollisionError as error:
+            raise _Unfit(path, str(error)) from None
 
     def _convert_object(
         self, schema: dict[str, Any], value: dict[str, Any], path: tuple[str | int, ...]
     ) -> Any:
         properties, others = _mapping(schema.get("properties")), schema.get("additionalProperties")
         has_numbers = schema.get("x-python") == "integer-keys"
-        made: dict[Any, Any] = {}
-        for name, item in value.items():
-            key: Any = name
-            if has_numbers:
-                try:
-                    key = int(name)
-                except ValueError:
-                    raise _Unfit((*path, name), "its name must be an integer") from None
-            made[key] = self._convert(properties.get(name, others), item, (*path, name))
-        return made
+        keys = _integers(value, path) if has_numbers else value
+        items = [
+            self._convert(properties.get(name, others), item, (*path, name))
+            for name, item in value.items()
+        ]
+        return dict(zip(keys, items, strict=True))
+
+
+def _integers(names: Iterable[str], path: tuple[str | int, ...]) -> list[int]:
+    """Return the numbers that are meant by the names of an object's members."""
+    keys = []
+    for name in names:
+        try:
+            keys.append(int(name))
+        except ValueError:
+            raise _Unfit((*path, name), "its name must be an integer") from None
+    try:
+        check_hashes(keys)
+    except CollisionError as error:
+        raise _Unfit(path, str(error)) from None
+    return keys
 
 
 def _from_text(schema: dict[str, Any], text: str, path: tuple[str | int, ...]) -> Any:

@@ -13,7 +13,7 @@ from understudy.edge.push.networks import Address, reach_of
 from understudy.errors import ConfigurationError, UnderstudyError
 
 #: ports of the schemes that are pushed to
-PORTS: Final = {"http": 80, "https": 443}
+PORTS: Final = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 #: before a host: it is in a private network, or this machine itself
 PRIVATE: Final = "private:"
 _HOW: Final = (

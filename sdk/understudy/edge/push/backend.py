@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import httpcore
 import trio
-from trio.socket import getaddrinfo
 
 from understudy.edge.push.allow_list import AllowList, NotAllowedError
 from understudy.edge.push.networks import Address
-
-#: addresses of a name that are tried
-ADDRESSES_MAX: Final = 8
+from understudy.edge.push.resolution import ResolutionError, resolve
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
@@ -73,20 +68,10 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
 
 async def _resolve(host: str, port: int) -> list[Address]:
-    """Return the addresses of a host.
-
-    Raises
-    ------
-    httpcore.ConnectError
-        It has none.
-    """
     try:
-        found = await getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise httpcore.ConnectError(f"{host} cannot be resolved: {error}") from None
-    # An address of a link has the name of an interface behind a %.
-    texts = [str(each[4][0]).partition("%")[0] for each in found]
-    return [ipaddress.ip_address(text) for text in dict.fromkeys(texts)][:ADDRESSES_MAX]
+        return await resolve(host, port)
+    except ResolutionError as error:
+        raise httpcore.ConnectError(str(error)) from None
 
 
 @contextmanager

@@ -7,7 +7,10 @@ them too; the signatures are those of Standard Webhooks.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +20,11 @@ from understudy._version import __version__
 from understudy.edge.push.allow_list import PORTS
 from understudy.edge.resonate.messages import execute_json, unblock_json
 from understudy_broker.protocol.messages import Forward
+
+#: statuses with which a receiver may say how long to leave it alone
+BUSY: Final = frozenset({429, 503})
+#: digits of a Retry-After that are read
+_DIGITS_MAX: Final = 9
 
 _encode = msgspec.json.Encoder().encode
 
@@ -91,3 +99,31 @@ def flaw_of(status: int) -> str | None:
     if 300 <= status < 400:
         return f"status {status}: redirects are not followed"
     return f"status {status}"
+
+
+def retry_after_s(status: int, text: str | None, now_s: float) -> float | None:
+    """Return how long a receiver wants to be left alone; None if it does not say so.
+
+    Parameters
+    ----------
+    text
+        Its header Retry-After: seconds, or a date.
+    now_s
+        The time, epoch seconds.
+
+    Examples
+    --------
+    >>> retry_after_s(503, "120", 0.0), retry_after_s(200, "120", 0.0)
+    (120.0, None)
+    >>> retry_after_s(429, "Thu, 01 Jan 1970 00:01:00 GMT", 10.0)
+    50.0
+    """
+    if status not in BUSY or text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        return float(text) if len(text) <= _DIGITS_MAX else math.inf
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except (ValueError, OverflowError):
+        return None

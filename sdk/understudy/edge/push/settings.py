@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from understudy.edge.options import EdgeOptions
 from understudy.edge.push.allow_list import AllowList, parse_allow_list
 from understudy.errors import ConfigurationError
 from understudy.signatures import KEY_VARIABLE, parse_keys
@@ -23,40 +24,40 @@ class PushSettings(msgspec.Struct, frozen=True):
         Each push is signed with all of them.
     server_url
         The address of an edge that receivers are told. None: the one at which this one listens.
-    credit
-        Deliveries under way for each broker.
     host_max
-        Deliveries under way to one host and port.
+        Deliveries under way to one host and port; answers that are held count as well.
     connect_s
         How long a connection may take, the search for the address of a name included.
     answer_s
         How long all of it may take.
-    drain_s
-        How long deliveries may go on once the edge is to end.
     """
 
     allowed: AllowList
     keys: tuple[bytes, ...]
     server_url: str | None = None
-    credit: int = 64
     host_max: int = 32
     connect_s: float = 5.0
     answer_s: float = 20.0
-    drain_s: float = 5.0
 
 
-def push_settings(hosts: str, key_file: Path | None, server_url: str | None) -> PushSettings | None:
-    """Return the settings that the command line and the environment give; None: nothing is pushed.
+def push_settings(options: EdgeOptions) -> PushSettings | None:
+    """Return the settings that the options of an edge give; None: nothing is pushed.
 
     Raises
     ------
     ConfigurationError
         There is no key, or something is not well formed.
     """
-    allowed = parse_allow_list(hosts)
+    allowed = parse_allow_list(options.push)
     if not allowed:
         return None
-    return PushSettings(allowed, _keys(key_file), server_url)
+    return PushSettings(
+        allowed,
+        _keys(options.push_key_file),
+        options.push_url,
+        host_max=max(1, options.push_max // 2),
+        answer_s=options.push_timeout,
+    )
 
 
 def _keys(key_file: Path | None) -> tuple[bytes, ...]:

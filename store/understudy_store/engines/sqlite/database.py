@@ -506,4 +506,6 @@ def _plain(error: Exception) -> StoreError:
     cause = getattr(error, "orig", None) or error
     if type(cause) is sqlite3.DatabaseError:  # the file is no database, or a damaged one
         return StoreFormatError(str(cause))
+    if isinstance(cause, sqlite3.OperationalError):  # the disk is full, or fails
+        return StoreAccessError(str(cause))
     return StoreError(str(cause))

@@ -5,6 +5,7 @@ See the package for the theory of operation.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -24,14 +25,22 @@ from understudy_store.engines.sqlite.database import Database, explained
 from understudy_store.engines.sqlite.files import (
     FileLock,
     FilesInPlace,
+    check_beside,
     check_directory,
     check_not_open_here,
     check_ours,
+    open_file,
+    readers_text,
     resolved,
 )
 from understudy_store.engines.sqlite.journal import Journal
 from understudy_store.engines.sqlite.journal_recovery import check_no_journal, recover
-from understudy_store.errors import StoreError, StoreFormatError, StoreGoneError
+from understudy_store.errors import (
+    StoreAccessError,
+    StoreError,
+    StoreFormatError,
+    StoreGoneError,
+)
 from understudy_store.records import Row
 
 #: for UPDATE ... FROM
@@ -76,6 +85,11 @@ class SqliteEngine:
             with explained(path):
                 if exists:
                     self._lock.hold_file()
+            with explained(path):
+                check_beside(path)
+                if not exists:
+                    # SQLite gives its other files the mode of this one.
+                    os.close(open_file(path, os.O_RDWR | os.O_CREAT))
             self._database = Database(path, exists, opening)
             try:
                 if not exists:
@@ -114,6 +128,8 @@ class SqliteEngine:
         beside = [
             self._path.with_name(self._path.name + more) for more in ("-wal", "-shm", ".lock")
         ]
+        if (text := readers_text(self._path)) is not None:
+            self._opening.tell(text)
         self._files = FilesInPlace([self._path, path, *beside])
         self._files_check_at = time.monotonic() + FILES_CHECK_S
         #: public for tests, which make it wait and look at its locks
@@ -196,6 +212,12 @@ def _replay(left: Sequence[bytes], database: Database, path: Path) -> None:
     try:
         if memtable := replayed(left):
             database.write(memtable, database.number + len(left))
+    except StoreAccessError as error:
+        raise StoreAccessError(
+            f"the store {path.with_suffix('')} cannot be written: {error}. Make room on the disk, "
+            "or see why it fails, then start again. Nothing is lost: what is to be written is in "
+            f"{path.name}"
+        ) from error
     except (MsgspecError, UnicodeDecodeError, StoreError) as error:
         raise StoreFormatError(
             f"the commits in {path} do not follow those in the store beside it: {error}. "

@@ -33,6 +33,8 @@ _KINDS: Final = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+#: of all files of a store: they are for their owner alone
+_MODE: Final = 0o600
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -112,6 +114,63 @@ def _check_regular(path: Path) -> None:
         )
 
 
+def open_file(path: Path, flags: int) -> int:
+    """Open a file of a store, and make it if `flags` say so, for its owner alone.
+
+    Whoever may write in the directory could put a link there, to a file that the broker would then
+    write over; so it must be a file itself.
+
+    Raises
+    ------
+    StoreAccessError
+        It is a link, or no file.
+    OSError
+    """
+    try:
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, _MODE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _no_file(path, "a symbolic link") from None
+        if error.errno == errno.ENXIO:
+            raise _no_file(path, "no regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _no_file(path, "no regular file")
+    return fd
+
+
+def check_beside(path: Path) -> None:
+    """Refuse links in the places of the files that SQLite opens beside a store.
+
+    Raises
+    ------
+    StoreAccessError
+    """
+    for more in ("-wal", "-shm", "-journal"):
+        beside = path.with_name(path.name + more)
+        if beside.is_symlink():
+            raise _no_file(beside, "a symbolic link")
+
+
+def _no_file(path: Path, what: str) -> StoreAccessError:
+    return StoreAccessError(
+        f"{path} belongs to a store, and is {what}: somebody else may have put it there. Look what "
+        "it is, remove it, and keep stores where only their owner may write"
+    )
+
+
+def readers_text(path: Path) -> str | None:
+    """Return a warning if other users of the machine may read a store; None if they may not."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & 0o077:
+        return None
+    return (
+        f"other users of this machine may read the store {path}, and so the arguments and results "
+        f"of all calls, because its mode is {mode:04o}: chmod 600 {path}*"
+    )
+
+
 def sync_directory(path: Path) -> None:
     """Make the entries of a directory durable."""
     fd = os.open(path, os.O_RDONLY)
@@ -189,7 +248,7 @@ class FileLock:
         self._store = store
         self._descriptors: list[int] = []
         self._identity: tuple[int, int] | None = None
-        fd = os.open(f"{store}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_file(Path(f"{store}.lock"), os.O_RDWR | os.O_CREAT)
         if not self._lock(fd):
             holder = os.read(fd, 1000).decode(errors="replace").strip()
             os.close(fd)

@@ -47,7 +47,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from understudy_store.engines.sqlite.files import sync_directory
+from understudy_store.engines.sqlite.files import open_file, sync_directory
 
 #: Size of one half: a second of a busy store, or more. Recovery takes a journal that is smaller for
 #: one that was cut short, so with another size the journal's title must be another, too.
@@ -256,7 +256,7 @@ def _make(path: Path, size: int, zeroes: memoryview) -> None:
     from one large buffer, because an allocator that was asked for so much at once considers as much
     to be little from then on, and gives 10 MiB less back to the system.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         if os.fstat(fd).st_size != size:
             os.ftruncate(fd, 0)
@@ -276,12 +276,12 @@ def _make(path: Path, size: int, zeroes: memoryview) -> None:
 
 def _open(path: Path, header: memoryview) -> int:
     """Open the file for writes that are durable when they return, and write its header so."""
-    flags = os.O_RDWR | _SYNCED | os.O_CLOEXEC
+    flags = os.O_RDWR | _SYNCED
     if _DIRECT:
         # File systems without direct writes refuse them here, or at the first write.
         with suppress(OSError):
-            return _headed(os.open(path, flags | _DIRECT), header)
-    return _headed(os.open(path, flags), header)
+            return _headed(open_file(path, flags | _DIRECT), header)
+    return _headed(open_file(path, flags), header)
 
 
 def _headed(fd: int, header: memoryview) -> int:

@@ -143,7 +143,7 @@ def _group(**changes: str) -> str:
     [
         ("", "there is nothing to run"),
         ("[broker", "is not TOML"),
-        ("[borker]", "unknown key 'borker'; allowed are broker, url, cwd, group, process"),
+        ("[borker]", "unknown key 'borker'; allowed are broker, edge, url, cwd, group, process"),
         ("broker = 1", "broker: must be a table"),
         ('[broker]\nlisten = "localhost"', "broker.listen: 'localhost' is no address"),
         ('[broker]\nlisten = "tcp://x:0"', "a port from 1 to 65535"),
@@ -183,6 +183,17 @@ def test_errors_name_the_file_and_the_key(tmp_path: Path, text: str, message: st
         _load(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'topology.toml'}: ")
     assert message in str(caught.value)
+
+
+def test_an_edge_has_its_options_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "topology.toml"
+    file.write_text('[broker]\n[edge]\ngrpc = "127.0.0.1:8003"')
+    assert load_topology(file).edge_file == file.resolve()
+    file.write_text("[broker]")
+    assert load_topology(file).edge_file is None
+    file.write_text(f"[edge]\n{_group()}")
+    with pytest.raises(TopologyError, match="an edge runs only where there is a"):
+        load_topology(file)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from tests.unit.broker.core.rig import Rig
 from understudy_broker.core.authorization import Identity
 from understudy_broker.protocol.messages import AnyCommand, GroupsGet, PromiseWatch
 from understudy_store.commands import PromiseCreate, PromiseGet, PromiseSearch, TaskCreate
+from understudy_store.records import pid_of
 
 A, C = b"peer-a", b"peer-c"
 
@@ -35,7 +36,7 @@ def rig() -> Rig:
         PromiseGet("p"),
         PromiseSearch(prefix="p"),
         PromiseWatch(("p",)),
-        TaskCreate("c#1", 1_000, "t", 2_000_000),
+        TaskCreate(pid_of("c", "1"), 1_000, "t", 2_000_000),
         GroupsGet(),
     ],
     ids=lambda command: type(command).__name__,

@@ -50,7 +50,7 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
-from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value
+from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value, pid_of
 
 A, B, C = b"peer-a", b"peer-b", b"peer-c"
 
@@ -411,14 +411,18 @@ def test_a_full_core_says_so_until_its_batch_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [TaskCreate("c#2", 1_000, "t", 2_000_000), TaskAcquire("p", 0, "x", 9), TaskHeartbeat("a#1")],
+    [
+        TaskCreate(pid_of("c", "2"), 1_000, "t", 2_000_000),
+        TaskAcquire("p", 0, "x", 9),
+        TaskHeartbeat(pid_of("a", "1")),
+    ],
 )
 def test_leases_are_taken_in_ones_own_name(
     rig: Rig, command: TaskCreate | TaskAcquire | TaskHeartbeat
 ) -> None:
     reply = rig.reply(C, command)
     assert reply.status == 400
-    assert "c#1" in (reply.error or "")
+    assert pid_of("c", "1") in (reply.error or "")
 
 
 def test_stale_writes_are_refused_and_counted(rig: Rig) -> None:
@@ -470,4 +474,4 @@ def test_a_malformed_request_harms_only_itself(rig: Rig) -> None:
 def test_welcome_tells_the_terms(rig: Rig) -> None:
     welcome = rig.join(B, "b")
     assert isinstance(welcome, Welcome)
-    assert (welcome.pid, welcome.lease_ttl_ms, welcome.beat_ms) == ("b#1", 10_000, 2_500)
+    assert (welcome.pid, welcome.lease_ttl_ms, welcome.beat_ms) == (pid_of("b", "1"), 10_000, 2_500)

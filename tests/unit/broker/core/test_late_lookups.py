@@ -31,7 +31,7 @@ from understudy_store.commands import (
     ScheduleCreate,
     TaskFulfill,
 )
-from understudy_store.records import TAG_TARGET, PromiseRecord, Row, Value
+from understudy_store.records import TAG_TARGET, PromiseRecord, Row, Value, pid_of
 
 A, B, C = b"peer-a", b"peer-b", b"peer-c"
 
@@ -127,7 +127,7 @@ def test_peers_join_and_leave_and_heartbeats_are_answered_meanwhile(rig: LateRig
     rig.send(B, hello("b"))
     rig.send(A, Beat())
     rig.step()
-    assert rig.one(B, Welcome).pid == "b#1"
+    assert rig.one(B, Welcome).pid == pid_of("b", "1")
     assert rig.one(A, Beat) == Beat()
     rig.core.connection_lost(B, rig.now)
     rig.step()

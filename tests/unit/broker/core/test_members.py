@@ -28,7 +28,7 @@ from understudy_store.commands import (
     TaskHeartbeat,
     TaskRelease,
 )
-from understudy_store.records import TAG_EXTERNAL, TAG_TARGET, Value, foreign_pid
+from understudy_store.records import TAG_EXTERNAL, TAG_TARGET, Value, foreign_pid, pid_of
 
 EDGE, OTHER, NODE, CLIENT = b"e", b"o", b"n", b"c"
 PID = foreign_pid("them")
@@ -283,11 +283,11 @@ def test_a_restart_of_the_broker_lets_them_go_on(rig: Rig) -> None:
 
 def test_an_edge_acts_for_its_clients_only(rig: Rig) -> None:
     rig.create(EDGE, "a")
-    for pid in ("edge-1#1", "node-1#1", ""):
+    for pid in (pid_of("edge-1", "1"), pid_of("node-1", "1"), ""):
         assert acquire(rig, "a", pid=pid) == 400
-    create = TaskCreate("node-1#1", 10, "b", rig.now + 10, Value({}), {TAG_TARGET: "g"})
+    create = TaskCreate(pid_of("node-1", "1"), 10, "b", rig.now + 10, Value({}), {TAG_TARGET: "g"})
     assert rig.reply(EDGE, create).status == 400
-    assert rig.reply(EDGE, TaskHeartbeat("node-1#1")).status == 400
+    assert rig.reply(EDGE, TaskHeartbeat(pid_of("node-1", "1"))).status == 400
 
 
 def test_no_other_peer_acts_for_them(rig: Rig) -> None:

@@ -25,7 +25,7 @@ from understudy_store.commands import (
     TaskFulfill,
     TaskSuspend,
 )
-from understudy_store.records import TAG_EXTERNAL, TAG_TARGET, Value
+from understudy_store.records import TAG_EXTERNAL, TAG_TARGET, Value, pid_of
 
 
 @pytest.fixture
@@ -82,18 +82,18 @@ def test_replies_that_waited_for_a_commit_are_not_sent_to_an_old_connection(rig:
 
 
 def test_a_session_that_has_ended_takes_no_task(rig: Rig) -> None:
-    create = TaskCreate("a#1", 15_000, "q", rig.now + 60_000, tags={TAG_TARGET: "g"})
+    create = TaskCreate(pid_of("a", "1"), 15_000, "q", rig.now + 60_000, tags={TAG_TARGET: "g"})
     corr = rig.ask(A, create)
     # The request waits for the next step. Meanwhile the peer joins again, and claims what it knows.
     rig.core.receive(A2, _hello_frame("a", (("p", 1),)), rig.now)
     rig.turn()
     assert rig.take(A, Response) == []
     # Otherwise its heartbeats would renew the lease of a task that it knows nothing of.
-    assert rig.machine.view.held("a#1") == [("p", 1)]
+    assert rig.machine.view.held(pid_of("a", "1")) == [("p", 1)]
     rig.send(A2, Request(corr, create))
     rig.turn()
     assert rig.one(A2, Response).reply.status == 201
-    assert sorted(rig.machine.view.held("a#1")) == [("p", 1), ("q", 1)]
+    assert sorted(rig.machine.view.held(pid_of("a", "1"))) == [("p", 1), ("q", 1)]
 
 
 def _hello_frame(name: str, claims: tuple[tuple[str, int], ...]) -> bytes:
@@ -113,7 +113,7 @@ def test_a_living_name_is_not_taken_over(rig: Rig) -> None:
 
 def test_the_name_of_a_disconnected_process_is_free_at_once(rig: Rig) -> None:
     rig.core.connection_lost(A, rig.now)
-    assert rig.join(A2, "a", boot="2", credit=1).pid == "a#2"
+    assert rig.join(A2, "a", boot="2", credit=1).pid == pid_of("a", "2")
     rig.turn()
     # It is another process, so the tasks of the old one need not wait for the grace.
     assert len(rig.take(A2, Resume) + rig.take(B, Resume)) == 1
@@ -122,7 +122,7 @@ def test_the_name_of_a_disconnected_process_is_free_at_once(rig: Rig) -> None:
 def test_a_connection_that_takes_another_name_gives_up_its_tasks(rig: Rig) -> None:
     rig.send(A, hello("z"))
     rig.turn()
-    assert rig.one(A, Welcome).pid == "z#1"
+    assert rig.one(A, Welcome).pid == pid_of("z", "1")
     assert rig.one(B, Resume).promise.id == "p"
 
 

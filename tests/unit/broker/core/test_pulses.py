@@ -8,6 +8,7 @@ from tests.unit.broker.core.members import A2, A, B, C, beats, given_members
 from tests.unit.broker.core.rig import Rig
 from understudy_broker.protocol.messages import Beat, Invoke, Pulse, Refused, Resume
 from understudy_store.commands import TaskFulfill, TaskGet
+from understudy_store.records import pid_of
 
 PULSE = b"pulse-of-a"
 
@@ -22,7 +23,7 @@ def warnings(rig: Rig) -> list[str]:
 
 
 def pulse(rig: Rig, name: str, peer: bytes = PULSE) -> None:
-    rig.send(peer, Pulse(f"{name}#1"))
+    rig.send(peer, Pulse(pid_of(name, "1")))
     rig.turn()
 
 
@@ -79,13 +80,13 @@ def test_a_silent_node_whose_pulse_ends_loses_its_tasks_at_once(rig: Rig) -> Non
 def test_a_shell_is_told_of_the_pulses_that_it_is_to_look_at(rig: Rig) -> None:
     pulse(rig, "a")
     beats(rig, 9_000, B, C)
-    assert rig.core.take_relied_on() == set()
+    assert rig.core.stalls.take_relied_on() == set()
     beats(rig, 2_000, B, C)
-    assert rig.core.take_relied_on() == {PULSE}
-    assert rig.core.take_relied_on() == set()
+    assert rig.core.stalls.take_relied_on() == {PULSE}
+    assert rig.core.stalls.take_relied_on() == set()
     beats(rig, 1_000, B, C)
     rig.core.connection_lost(PULSE, rig.now)
-    assert rig.core.take_relied_on() == set(), "it has ended"
+    assert rig.core.stalls.take_relied_on() == set(), "it has ended"
 
 
 def test_a_pulse_that_ends_before_the_lease_harms_nothing(rig: Rig) -> None:

@@ -15,7 +15,7 @@ from understudy_store.commands import (
     TaskGet,
     TaskHalt,
 )
-from understudy_store.records import TAG_SCOPE, TaskRecord
+from understudy_store.records import TAG_SCOPE, TaskRecord, pid_of
 
 C = b"client"
 
@@ -283,7 +283,7 @@ def test_a_restart_of_the_broker_is_no_crash_and_suspects_stay_apart(rig: Rig) -
     again.core.connection_lost(b"x", again.now)
     again.join(b"y", "n0", boot="3", credit=9, claims=(("s", 3),))
     assert deaths(again, "s") == 2
-    assert list(again.core.dispatcher.suspects) == ["n0#3"]
+    assert list(again.core.dispatcher.suspects) == [pid_of("n0", "3")]
     # nobody comes back from a second restart: still no death
     third = Rig(engine=again.engine, start=again.now)
     third.join(C, "c", kind="client", group="callers")
@@ -340,7 +340,7 @@ def test_a_suspect_that_is_held_elsewhere_makes_room_for_the_next(rig: Rig) -> N
     # the first node, the same process, is back: what it had is the other's
     rig.join(b"back", "n0", boot=str(nodes.boots[0]), credit=9, claims=(("s0", version),))
     assert deaths(rig, "s0") == 2
-    assert list(rig.core.dispatcher.suspects) == ["other#1"]
+    assert list(rig.core.dispatcher.suspects) == [pid_of("other", "1")]
 
 
 def test_how_one_went_is_forgotten_when_it_is_back(rig: Rig) -> None:

@@ -168,7 +168,8 @@ class World:
         if forward.promise is not None and error is None:
             self.taken[key] += 1
         again_ms = self.random.choice([None, None, 1_000, 200_000])
-        self.rig.send(edge, Forwarded(*key, forward.version, error, again_ms))
+        rest_ms = self.random.choice([None, None, 500, 20_000, 10**9])
+        self.rig.send(edge, Forwarded(*key, forward.version, error, again_ms, rest_ms))
 
     def time(self) -> None:
         for _ in range(self.random.choice([1, 30])):
@@ -209,5 +210,11 @@ def test_random_carriers(seed: int) -> None:
     # Each unblock was taken, once for each time that a carrier has said so.
     assert set(world.taken) == world.owed
     assert max(world.taken.values(), default=1) == 1
+    for _ in range(20):
+        world.time()  # what paused is offered, or was acquired meanwhile
+        while any(world.flying.values()):
+            world.answer(works=True)
+            world.settle_in()
     numbers = world.rig.core.metrics.read()
-    assert (numbers["forwards_waiting"], numbers["forwards_in_flight"]) == (0, 0)
+    kinds = ("forwards_waiting", "forwards_in_flight", "forwards_pausing")
+    assert [numbers[kind] for kind in kinds] == [0, 0, 0]

@@ -73,6 +73,9 @@ class Frames:
 
     async def wait(self, timeout_s: float) -> None: ...
 
+    async def guard(self, is_known: Callable[[bytes], bool], tell: Callable[[str], None]) -> None:
+        raise NotImplementedError
+
     async def watch(self) -> None: ...
 
     def wake(self) -> None: ...

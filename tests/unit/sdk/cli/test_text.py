@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +82,20 @@ def test_pairs() -> None:
 def test_arguments_are_json_or_text() -> None:
     given = ("7", '"7"', "seven", "[1,", "null", '{"a": [true]}')
     assert [parse_value(text) for text in given] == [7, "7", "seven", "[1,", None, {"a": [True]}]
+
+
+def test_arguments_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "values").write_text('{"a": 1}\n')
+    (tmp_path / "text").write_text("two\nlines\n")
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    assert parse_value(f"@{tmp_path}/values") == {"a": 1}
+    assert parse_value(f"@{tmp_path}/text") == "two\nlines"
+    assert [parse_value(text) for text in ("@@ann", '"@ann"')] == ["@ann", "@ann"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"[1, 2]\n")))
+    assert parse_value("@-") == [1, 2]
+    for name, says in (("ann", "write @@ann"), (f"{tmp_path}/bytes", "no text in UTF-8")):
+        with pytest.raises(UsageError, match=says):
+            parse_value(f"@{name}")
 
 
 def test_groups_without_nodes_are_named() -> None:

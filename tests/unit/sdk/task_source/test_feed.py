@@ -74,10 +74,10 @@ class Taker:
         self.asked: list[tuple[str, int]] = []
         self.answers: list[Future[bool]] = []
 
-    def acquire(self, id: str, version: int) -> Future[bool]:
+    def acquire(self, id: str, version: int) -> tuple[Future[bool], Future[None]]:
         self.asked.append((id, version))
         self.answers.append(Future())
-        return self.answers[-1]
+        return self.answers[-1], Future()
 
 
 class World:

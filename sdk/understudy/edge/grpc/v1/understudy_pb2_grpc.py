@@ -368,3 +368,91 @@ class Understudy:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ReceiverStub:
+    """A service of yours that performs tasks which are pushed to it: their target is
+    grpc://HOST:PORT, or grpcs://HOST:PORT for TLS. An edge calls it (understudy edge --push HOST:PORT).
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Push = channel.unary_unary(
+                '/understudy.v1.Receiver/Push',
+                request_serializer=understudy_dot_edge_dot_grpc_dot_v1_dot_understudy__pb2.PushRequest.SerializeToString,
+                response_deserializer=understudy_dot_edge_dot_grpc_dot_v1_dot_understudy__pb2.PushResponse.FromString,
+                _registered_method=True)
+
+
+class ReceiverServicer:
+    """A service of yours that performs tasks which are pushed to it: their target is
+    grpc://HOST:PORT, or grpcs://HOST:PORT for TLS. An edge calls it (understudy edge --push HOST:PORT).
+    """
+
+    def Push(self, request, context):
+        """Takes a task that is due, or a settlement. OK says that it is taken: then the receiver acquires
+        the task, performs it and ends it, over HTTP. (Or it does so before it answers.) Any other
+        status says that it is not, and it is pushed again. A receiver that is busy answers UNAVAILABLE
+        or RESOURCE_EXHAUSTED, and may say in the trailing metadata `grpc-retry-pushback-ms` how long to
+        leave it alone.
+
+        The metadata has the signature, as in the Standard Webhooks specification: `webhook-id`,
+        `webhook-timestamp`, and `webhook-signature`, which has "v1," and the HMAC-SHA256 of
+        ID.TIMESTAMP.PUSH in base64. Refuse with UNAUTHENTICATED what is not signed with your key, or
+        was signed more than five minutes ago.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ReceiverServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Push': grpc.unary_unary_rpc_method_handler(
+                    servicer.Push,
+                    request_deserializer=understudy_dot_edge_dot_grpc_dot_v1_dot_understudy__pb2.PushRequest.FromString,
+                    response_serializer=understudy_dot_edge_dot_grpc_dot_v1_dot_understudy__pb2.PushResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'understudy.v1.Receiver', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('understudy.v1.Receiver', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Receiver:
+    """A service of yours that performs tasks which are pushed to it: their target is
+    grpc://HOST:PORT, or grpcs://HOST:PORT for TLS. An edge calls it (understudy edge --push HOST:PORT).
+    """
+
+    @staticmethod
+    def Push(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/understudy.v1.Receiver/Push',
+            understudy_dot_edge_dot_grpc_dot_v1_dot_understudy__pb2.PushRequest.SerializeToString,
+            understudy_dot_edge_dot_grpc_dot_v1_dot_understudy__pb2.PushResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

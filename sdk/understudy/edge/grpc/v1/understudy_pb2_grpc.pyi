@@ -173,3 +173,70 @@ class UnderstudyServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_UnderstudyServicer_to_server(servicer: UnderstudyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ReceiverStub:
+    """A service of yours that performs tasks which are pushed to it: their target is
+    grpc://HOST:PORT, or grpcs://HOST:PORT for TLS. An edge calls it (understudy edge --push HOST:PORT).
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ReceiverAsyncStub: ...
+    Push: _grpc.UnaryUnaryMultiCallable[_understudy_pb2.PushRequest, _understudy_pb2.PushResponse]
+    """Takes a task that is due, or a settlement. OK says that it is taken: then the receiver acquires
+    the task, performs it and ends it, over HTTP. (Or it does so before it answers.) Any other
+    status says that it is not, and it is pushed again. A receiver that is busy answers UNAVAILABLE
+    or RESOURCE_EXHAUSTED, and may say in the trailing metadata `grpc-retry-pushback-ms` how long to
+    leave it alone.
+
+    The metadata has the signature, as in the Standard Webhooks specification: `webhook-id`,
+    `webhook-timestamp`, and `webhook-signature`, which has "v1," and the HMAC-SHA256 of
+    ID.TIMESTAMP.PUSH in base64. Refuse with UNAUTHENTICATED what is not signed with your key, or
+    was signed more than five minutes ago.
+    """
+
+@_typing.type_check_only
+class ReceiverAsyncStub(ReceiverStub):
+    """A service of yours that performs tasks which are pushed to it: their target is
+    grpc://HOST:PORT, or grpcs://HOST:PORT for TLS. An edge calls it (understudy edge --push HOST:PORT).
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Push: _aio.UnaryUnaryMultiCallable[_understudy_pb2.PushRequest, _understudy_pb2.PushResponse]  # type: ignore[assignment]
+    """Takes a task that is due, or a settlement. OK says that it is taken: then the receiver acquires
+    the task, performs it and ends it, over HTTP. (Or it does so before it answers.) Any other
+    status says that it is not, and it is pushed again. A receiver that is busy answers UNAVAILABLE
+    or RESOURCE_EXHAUSTED, and may say in the trailing metadata `grpc-retry-pushback-ms` how long to
+    leave it alone.
+
+    The metadata has the signature, as in the Standard Webhooks specification: `webhook-id`,
+    `webhook-timestamp`, and `webhook-signature`, which has "v1," and the HMAC-SHA256 of
+    ID.TIMESTAMP.PUSH in base64. Refuse with UNAUTHENTICATED what is not signed with your key, or
+    was signed more than five minutes ago.
+    """
+
+class ReceiverServicer(metaclass=_abc_1.ABCMeta):
+    """A service of yours that performs tasks which are pushed to it: their target is
+    grpc://HOST:PORT, or grpcs://HOST:PORT for TLS. An edge calls it (understudy edge --push HOST:PORT).
+    """
+
+    @_abc_1.abstractmethod
+    def Push(
+        self,
+        request: _understudy_pb2.PushRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_understudy_pb2.PushResponse, _abc.Awaitable[_understudy_pb2.PushResponse]]:
+        """Takes a task that is due, or a settlement. OK says that it is taken: then the receiver acquires
+        the task, performs it and ends it, over HTTP. (Or it does so before it answers.) Any other
+        status says that it is not, and it is pushed again. A receiver that is busy answers UNAVAILABLE
+        or RESOURCE_EXHAUSTED, and may say in the trailing metadata `grpc-retry-pushback-ms` how long to
+        leave it alone.
+
+        The metadata has the signature, as in the Standard Webhooks specification: `webhook-id`,
+        `webhook-timestamp`, and `webhook-signature`, which has "v1," and the HMAC-SHA256 of
+        ID.TIMESTAMP.PUSH in base64. Refuse with UNAUTHENTICATED what is not signed with your key, or
+        was signed more than five minutes ago.
+        """
+
+def add_ReceiverServicer_to_server(servicer: ReceiverServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

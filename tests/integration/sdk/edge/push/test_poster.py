@@ -13,9 +13,10 @@ import httpcore
 import pytest
 import trio
 
+from understudy.edge.carrier import DeliveryError
 from understudy.edge.push.allow_list import NotAllowedError, parse_allow_list
-from understudy.edge.push.carrier import Poster
 from understudy.edge.push.networks import reach_of
+from understudy.edge.push.poster import Poster, open_poster
 from understudy.edge.push.posts import make_post
 from understudy.edge.push.settings import PushSettings
 from understudy_broker.protocol.messages import Forward
@@ -93,10 +94,11 @@ async def _serving(answer: Answer) -> AsyncIterator[_Server]:
 
 async def _post(url: str, allowed: str, times: int = 1, answer_s: float = 20.0) -> int:
     settings = PushSettings(parse_allow_list(allowed), KEYS, answer_s=answer_s)
-    poster, status = Poster(settings), 0
+    poster, status = Poster(settings, "http://edge"), 0
     try:
         for _ in range(times):
-            status = await poster.post(make_post(Forward(url, "a", 0), KEYS, "http://edge", 1.0))
+            post = make_post(Forward(url, "a", 0), KEYS, "http://edge", 1.0)
+            status = (await poster.post(post)).status
         return status
     finally:
         await poster.aclose()
@@ -121,6 +123,19 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         url, allowed = f"http://127.0.0.1:{server.port}/", f"private:127.0.0.1:{server.port}"
         assert await _post(url, allowed) == status
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "rest_s"), [(503, 7.0), (429, 7.0), (500, None)])
+async def test_a_receiver_says_how_long_to_leave_it_alone(
+    status: int, rest_s: float | None
+) -> None:
+    answer = b"HTTP/1.1 %d X\r\nRetry-After: 7\r\ncontent-length: 0\r\n\r\n" % status
+    async with _serving(partial(_say, answer)) as server:
+        allowed = parse_allow_list(f"private:127.0.0.1:{server.port}")
+        async with open_poster(PushSettings(allowed, KEYS), "http://edge") as poster:
+            with pytest.raises(DeliveryError, match=f"status {status}") as failed:
+                await poster.deliver(Forward(f"http://127.0.0.1:{server.port}/", "a", 0))
+        assert failed.value.retry_after_s == rest_s
 
 
 async def test_a_long_answer_is_not_read() -> None:
@@ -178,7 +193,7 @@ async def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to(
             address = "10.255.255.1" if len(asked) > 1 else "127.0.0.1"
             return [(None, None, None, None, (address, port))]
 
-        monkeypatch.setattr("understudy.edge.push.backend.getaddrinfo", lookup)
+        monkeypatch.setattr("understudy.edge.push.resolution.getaddrinfo", lookup)
         url = f"http://pay.internal:{server.port}/"
         assert await _post(url, f"private:pay.internal:{server.port}") == 202
         assert (asked, server.connections) == (["pay.internal"], 1)
@@ -192,7 +207,7 @@ async def test_of_several_addresses_only_those_that_are_allowed_are_tried(
         texts = ("169.254.169.254", "fe80::1%eth0", "127.0.0.1")
         return [(None, None, None, None, (text, port)) for text in texts]
 
-    monkeypatch.setattr("understudy.edge.push.backend.getaddrinfo", lookup)
+    monkeypatch.setattr("understudy.edge.push.resolution.getaddrinfo", lookup)
     async with _serving(partial(_say, _OK)) as server:
         url = f"http://pay.internal:{server.port}/"
         assert await _post(url, f"private:pay.internal:{server.port}") == 202

@@ -27,14 +27,14 @@ PATIENCE_S = 30
 class World:
     """A broker, and what is started beside it."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *more: str) -> None:
         self.folder = folder
         self.stack = stack
         self.url = free_url()
         self.port = free_port()
         self.target = f"http://127.0.0.1:{self.port}"
         (folder / "push.key").write_text(base64.b64encode(b"k" * 32).decode())
-        self.broker = self.program("broker", "--listen", self.url, "--store", "memory")
+        self.broker = self.program("broker", "--listen", self.url, "--store", "memory", *more)
         self.broker.wait_for("listening on")
 
     def program(self, *args: str) -> Program:

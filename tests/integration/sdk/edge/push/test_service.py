@@ -37,12 +37,16 @@ def world(tmp_path: Path) -> Iterator[ServiceWorld]:
 
 
 @contextmanager
-def serving(world: ServiceWorld, kind: str, edge: str) -> Iterator[subprocess.Popen[str]]:
-    path = Path(__file__).with_name("service.py")
+def serving(
+    world: ServiceWorld, kind: str, edge: str, *more: str
+) -> Iterator[subprocess.Popen[str]]:
+    path, fd = Path(__file__).with_name("service.py"), world.listener.fileno()
+    if kind == "grpc":
+        world.listener.close()
     process = subprocess.Popen(
-        [sys.executable, str(path), kind, str(world.port), str(world.listener.fileno()), edge],
+        [sys.executable, str(path), kind, str(world.port), str(fd), edge, *more],
         cwd=world.folder, env=environment(), stdout=subprocess.PIPE, text=True,
-        pass_fds=[world.listener.fileno()],
+        pass_fds=[] if kind == "grpc" else [fd],
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -63,10 +67,14 @@ def state_of(world: ServiceWorld, id_: str) -> str:
     return json.loads(ran.stdout)["state"] if ran.returncode == 0 else ran.stderr
 
 
-@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
+def target_of(world: ServiceWorld, kind: str) -> str:
+    return f"grpc://127.0.0.1:{world.port}" if kind == "grpc" else f"{world.target}/understudy"
+
+
+@pytest.mark.parametrize("kind", ["wsgi", "asgi", "grpc"])
 def test_a_function_that_waits_is_resumed_by_a_later_push(world: ServiceWorld, kind: str) -> None:
-    _, edge = world.edge()
-    target = f"{world.target}/understudy"
+    program, edge = world.edge()
+    target = target_of(world, kind)
     with Runtime("clients", url=world.url) as runtime:
         with serving(world, kind, edge):
             call = runtime.options(target=target).rpc("charge-1", "charge", 100)
@@ -80,6 +88,7 @@ def test_a_function_that_waits_is_resumed_by_a_later_push(world: ServiceWorld, k
         # It was no node: nothing but pushes came to it.
         groups = run("groups", "--json", "--url", world.url, cwd=world.folder).stdout
         assert '"pay"' not in groups
+    assert program.stop() == 0
 
 
 def test_a_service_that_is_killed_at_work(world: ServiceWorld) -> None:

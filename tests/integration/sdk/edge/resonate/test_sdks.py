@@ -7,25 +7,22 @@ Node with npm. Where that cannot be had, the tests are skipped; in CI that is a 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.integration.sdk.edge.resonate.world import World
+from tests.services.fixture import required
+from tests.services.packages import node_with, python_with
 from understudy import RemoteError, Runtime
 
 JUDGES: Final = Path(__file__).parent / "judges"
-#: where environments are kept from one run to the next
-CACHE: Final = Path(
-    os.environ.get("UNDERSTUDY_TEST_CACHE", Path.home() / ".cache/understudy-tests")
-)
+TYPESCRIPT: Final = "@resonatehq/sdk@0.11.5"
 PATIENCE_S: Final = 60
 LOAD: Final = 100
 
@@ -89,58 +86,9 @@ TYPESCRIPT_CASES: Final = {
 }
 
 
-def _without(why: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(why)
-    pytest.skip(why)
-
-
-def _run(*command: str, cwd: Path) -> None:
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
-    if done.returncode:
-        _without(f"{' '.join(command)}: {done.stdout[-500:]}{done.stderr[-500:]}")
-
-
-def _python() -> str:
-    """Return a Python of at least 3.12."""
-    found = [sys.executable] if sys.version_info >= (3, 12) else []
-    found += filter(None, (shutil.which(f"python3.{minor}") for minor in (12, 13, 14)))
-    versions = Path.home() / ".pyenv/versions"
-    found += [str(path) for path in sorted(versions.glob("3.1[2-9]*/bin/python"))]
-    for python in found:
-        done = subprocess.run([python, "--version"], capture_output=True, check=False)
-        if done.returncode == 0:
-            return python
-    _without("no Python 3.12 or later")
-
-
-def python_with(package: str) -> str:
-    """Return the Python of an environment that has a package, which is made if need be."""
-    folder = CACHE / package.replace("==", "-")
-    python = folder / "bin/python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _run(_python(), "-m", "venv", str(folder), cwd=folder.parent)
-        _run(str(python), "-m", "pip", "install", "-q", package, cwd=folder)
-        (folder / "complete").touch()
-    return str(python)
-
-
-def node_with(package: str) -> Path:
-    """Return a folder in which Node finds a package, which is installed if need be."""
-    if shutil.which("npm") is None:
-        _without("no npm")
-    folder = CACHE / package.replace("/", "-")
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / "package.json").write_text('{"private": true}')
-        _run("npm", "install", "--no-audit", "--no-fund", package, cwd=folder)
-        (folder / "complete").touch()
-    return folder
+def python_of(version: str) -> str:
+    """Return a Python that has a version of the SDK."""
+    return python_with(f"resonate-sdk-{version}", f"resonate-sdk=={version}")
 
 
 class Judge:
@@ -175,7 +123,7 @@ class Judge:
 
 @pytest.fixture(params=["0.8.1", "0.7.4"])
 def python_judge(request: pytest.FixtureRequest, world: World) -> Iterator[Judge]:
-    python = python_with(f"resonate-sdk=={request.param}")
+    python = required(lambda: python_of(request.param))
     script = str(JUDGES / "python_sdk.py")
     judge = Judge(python, script, world.url, f"py{request.param}-", str(LOAD), cwd=JUDGES)
     yield judge
@@ -199,7 +147,7 @@ def test_the_python_sdk(python_judge: Judge, world: World) -> None:
 
 
 def test_the_typescript_sdk(world: World) -> None:
-    folder = node_with("@resonatehq/sdk@0.11.5")
+    folder = required(lambda: node_with(TYPESCRIPT))
     script = folder / "typescript_sdk.mjs"
     shutil.copy(JUDGES / script.name, script)
     judge = Judge("node", str(script), world.url, "ts-", str(LOAD), cwd=folder)
@@ -213,7 +161,7 @@ def test_the_typescript_sdk(world: World) -> None:
 @pytest.mark.parametrize("version", ["0.6.7", "0.5.0"])
 def test_the_python_sdks_of_the_older_rest(version: str, world: World) -> None:
     """They call functions of each other's and of ours, at ``poll://group`` as the seeds do."""
-    python = python_with(f"resonate-sdk=={version}")
+    python = required(lambda: python_of(version))
     assert world.poll_port is not None
     port = str(urlsplit(world.url).port)
     judge = Judge(

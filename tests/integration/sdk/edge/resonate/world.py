@@ -13,6 +13,9 @@ from tests.support import free_url
 
 #: the functions of the group `ours`
 OURS = """
+import time
+from pathlib import Path
+
 from understudy import Context, Never, Runtime
 
 runtime = Runtime(group="ours")
@@ -23,6 +26,12 @@ def double(ctx: Context, n: int) -> int:
 
 @runtime.register
 def echo(ctx: Context, value):
+    return value
+
+@runtime.register
+def hold(ctx: Context, value, until: str):
+    while not Path(until).exists():
+        time.sleep(0.02)
     return value
 
 @runtime.register

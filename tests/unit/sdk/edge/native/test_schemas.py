@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
@@ -285,3 +286,85 @@ def test_no_schema_of_a_node_does_harm(schema: Any, value: Any) -> None:
 )
 def test_a_schema_that_is_none_checks_nothing(text: str) -> None:
     assert FunctionSchema(text).arguments(((), {"a": "x"})) == ((), {"a": "x"})
+
+
+#: keywords, each with values that it may have, and some that it may not
+KEYWORDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["string", "integer", "array", "object", "nonsense", 3, ["null"]]),
+        "format": st.sampled_from(["date", "uuid", "decimal", "nonsense", 3]),
+        "pattern": st.sampled_from(["a*", "(", 3]),
+        "x-python": st.sampled_from(["set", "tuple", "integer-keys", 3]),
+        "contentEncoding": st.sampled_from(["base64", 3]),
+        "$ref": st.sampled_from(["#/$defs/A", "#/$defs/B", "#/nowhere", "http://[", "", 3]),
+        "enum": st.sampled_from([[1], "x", 3]),
+        "multipleOf": st.sampled_from([2, 0, 1e-300, "x"]),
+    },
+)
+SCHEMAS = st.recursive(
+    st.one_of(st.booleans(), st.integers(), KEYWORDS),
+    lambda inner: st.fixed_dictionaries(
+        {},
+        optional={
+            "properties": st.dictionaries(st.sampled_from(["a", "b"]), inner),
+            "additionalProperties": inner,
+            "items": inner,
+            "prefixItems": st.lists(inner, max_size=2),
+            "anyOf": st.lists(inner, max_size=2),
+            "oneOf": inner,
+        },
+    ),
+    max_leaves=6,
+)
+DATA = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["a", "1"]), inner)
+    ),
+    max_leaves=4,
+)
+
+
+@given(
+    whole=st.fixed_dictionaries(
+        {
+            "arguments": st.fixed_dictionaries(
+                {"properties": st.dictionaries(st.just("a"), SCHEMAS)}
+            )
+        },
+        optional={
+            "rest": SCHEMAS,
+            "positional": st.sampled_from([["a"], 3]),
+            "$defs": st.dictionaries(st.sampled_from("AB"), SCHEMAS),
+        },
+    ),
+    args=st.lists(DATA, max_size=2),
+    value=DATA,
+)
+def test_a_schema_may_be_anything(whole: Any, args: list[Any], value: Any) -> None:
+    with contextlib.suppress(Problem):
+        FunctionSchema(json.dumps(whole)).arguments((tuple(args), {"a": value}))
+
+
+def test_neither_a_schema_nor_a_value_keeps_an_edge_busy() -> None:
+    """Each of these took from seconds to minutes, in which an edge answered nobody."""
+    numbers = {"type": "array", "uniqueItems": True, "x-python": "set"}
+    properties = {
+        "numbers": numbers,
+        "lists": {"type": "array", "uniqueItems": True},
+        "by_number": {"type": "object", "x-python": "integer-keys"},
+        "text": {"type": "string", "pattern": "^(a+)+$"},
+        "names": {"type": "object", "patternProperties": {"^(a+)+$": {}}},
+    }
+    arguments = {"type": "object", "properties": properties}
+    schema = FunctionSchema(json.dumps({"arguments": arguments, "positional": [*properties]}))
+    bomb = [number * ((1 << 61) - 1) for number in range(1, 20_000)]
+    for name, value in (("numbers", bomb), ("by_number", {str(each): 1 for each in bomb})):
+        with pytest.raises(Problem, match="same hash"):
+            schema.arguments(((), {name: value}))
+    with pytest.raises(Problem, match="items are equal"):
+        schema.arguments(((), {"lists": [[n, {}] for n in range(20_000)] + [[7, {}]]}))
+    slow = "a" * 50 + "!"
+    passed = ((), {"text": slow, "names": {slow: 1}, "numbers": [1, 2.5, 3]})
+    assert schema.arguments(passed) == ((), passed[1] | {"numbers": {1, 2.5, 3}})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from understudy import ConfigurationError
-from understudy.edge.push.posts import flaw_of, make_post, message_id
+from understudy.edge.options import EdgeOptions
+from understudy.edge.push.posts import flaw_of, make_post, message_id, retry_after_s
 from understudy.edge.push.settings import push_settings
 from understudy.signatures import KEY_VARIABLE, parse_keys, verify
 from understudy_broker.protocol.messages import Forward
@@ -81,17 +83,46 @@ def test_only_2xx_is_taken(status: int, flaw: str | None) -> None:
 
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    assert push_settings("", None, None) is None
+    assert push_settings(EdgeOptions()) is None
     with pytest.raises(ConfigurationError, match=r"there is no key: .*--push-key-file.*openssl"):
-        push_settings("pay.example", None, None)
+        push_settings(EdgeOptions(push="pay.example"))
     file = tmp_path / "key"
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
-        push_settings("pay.example", file, None)
+        push_settings(EdgeOptions(push="pay.example", push_key_file=file))
     file.write_text(f"{KEY}\n")
-    settings = push_settings("pay.example", file, EDGE)
+    settings = push_settings(
+        EdgeOptions(
+            push="pay.example", push_key_file=file, push_url=EDGE, push_max=5, push_timeout=60
+        )
+    )
     assert settings is not None
     assert (settings.keys, settings.server_url) == (KEYS, EDGE)
+    assert (settings.host_max, settings.answer_s) == (2, 60)
     monkeypatch.setenv(KEY_VARIABLE, KEY)
-    settings = push_settings("pay.example", None, None)
+    settings = push_settings(EdgeOptions(push="pay.example"))
     assert settings is not None
     assert settings.keys == KEYS
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "rest_s"),
+    [
+        (503, "0", 0.0),
+        (429, " 12 ", 12.0),
+        (503, None, None),
+        (500, "12", None),
+        (302, "12", None),
+        (503, "-3", None),
+        (503, "soon", None),
+        (503, "1e9", None),
+        (503, "9" * 400, math.inf),
+        (503, "Thu, 01 Jan 1970 00:00:40 GMT", 30.0),
+        (503, "Thu, 01 Jan 1970 00:00:01 GMT", 0.0),
+        (503, "Thu, 99 Jan 1970 00:00:01 GMT", None),
+        (503, "²", None),
+    ],
+)
+def test_how_long_a_receiver_wants_to_be_left_alone(
+    status: int, text: str | None, rest_s: float | None
+) -> None:
+    assert retry_after_s(status, text, 10.0) == rest_s

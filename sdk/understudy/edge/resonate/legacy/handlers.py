@@ -10,11 +10,14 @@ import trio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from understudy.edge.brokers import BusyError, NoBrokerError
-from understudy.edge.resonate import legacy
 from understudy.edge.resonate.envelope import Refusal
 from understudy.edge.resonate.event_streams import EventStreams
 from understudy.edge.resonate.handlers import Store
 from understudy.edge.resonate.http import break_off, path_of, read_body, send_json
+from understudy.edge.resonate.legacy import table
+from understudy.edge.resonate.legacy.calls import Answer, error
+from understudy.edge.resonate.legacy.clients import Clients
+from understudy.edge.resonate.legacy.tasks import message_of, notify_of
 from understudy.edge.resonate.messages import event
 from understudy.edge.resonate.streams import Message
 from understudy_store.commands import TaskGet
@@ -27,28 +30,26 @@ _LOG: Final = logging.getLogger("understudy.edge")
 class LegacyApp:
     """The ASGI application of the older REST, in front of another one that has all other paths."""
 
-    def __init__(
-        self, rest: ASGIApp, store: Store, clients: legacy.Clients, body_bytes_max: int
-    ) -> None:
+    def __init__(self, rest: ASGIApp, store: Store, clients: Clients, body_bytes_max: int) -> None:
         self._rest = rest
         self._store = store
         self._clients = clients
         self._body_bytes_max = body_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(legacy.PATHS):
+        if scope["type"] != "http" or not scope["path"].startswith(table.PATHS):
             await self._rest(scope, receive, send)
             return
         body = await read_body(receive, self._body_bytes_max)
         try:
             if body is None:
                 text = f"a request has at most {self._body_bytes_max} bytes"
-                answer = legacy.error(413, text)
+                answer = error(413, text)
             else:
                 answer = await self._answer(scope, body)
-        except (NoBrokerError, BusyError) as error:
+        except (NoBrokerError, BusyError) as problem:
             # Their SDKs ask again if a connection breaks.
-            _LOG.warning("a request is not answered: %s", error)
+            _LOG.warning("a request is not answered: %s", problem)
             await break_off(send)
             return
         if answer.body is None:
@@ -57,9 +58,9 @@ class LegacyApp:
         else:
             await send_json(send, answer.status, msgspec.json.encode(answer.body))
 
-    async def _answer(self, scope: Scope, body: bytes) -> legacy.Answer:
+    async def _answer(self, scope: Scope, body: bytes) -> Answer:
         if scope["path"] == "/promises/task":
-            await self._meet(legacy.process_of(body))
+            await self._meet(table.process_of(body))
         headers = {
             name.decode("latin-1").lower(): text.decode("latin-1")
             for name, text in scope["headers"]
@@ -67,15 +68,15 @@ class LegacyApp:
         query = scope["query_string"].decode("ascii", "replace")
         method, path = scope["method"], path_of(scope)
         try:
-            plan = legacy.plan_of(method, path, query, headers, body, self._clients)
+            plan = table.plan_of(method, path, query, headers, body, self._clients)
             commands = next(plan)
             while True:
                 commands = plan.send(await self._store.ask_all(commands))
         except StopIteration as end:
-            answer: legacy.Answer = end.value
+            answer: Answer = end.value
             return answer
         except Refusal as refusal:
-            return legacy.error(refusal.status, refusal.message)
+            return error(refusal.status, refusal.message)
 
     async def _meet(self, name: str | None) -> None:
         """Wait a little for the stream of a client that begins with a call of its own."""
@@ -87,7 +88,7 @@ class LegacyApp:
 class LegacyPollApp:
     """The ASGI application of the older event streams, which have a port of their own."""
 
-    def __init__(self, events: EventStreams, store: Store, clients: legacy.Clients) -> None:
+    def __init__(self, events: EventStreams, store: Store, clients: Clients) -> None:
         self._events = events
         self._clients = clients
         self._store = store
@@ -104,7 +105,7 @@ class LegacyPollApp:
 
     async def _make_event(self, message: Message) -> bytes:
         if message.promise is not None:
-            return event(legacy.notify_of(message.promise))
+            return event(notify_of(message.promise))
         try:
             (reply,) = await self._store.ask_all((TaskGet(message.id),))
         except (NoBrokerError, BusyError):
@@ -112,4 +113,4 @@ class LegacyPollApp:
         task = reply.task
         if task is None or task.state != "pending" or task.version != message.version:
             return b""
-        return event(legacy.message_of(task, self._clients))
+        return event(message_of(task, self._clients))

@@ -1,0 +1,58 @@
+"""The settings of an edge from its options; what these name is read, and checked."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from understudy import extras
+from understudy.cli.errors import CliError, UsageError
+from understudy.client.address import broker_address
+from understudy.edge.address import parse_listen
+from understudy.edge.hooks import parse_hooks
+from understudy.edge.options import EdgeOptions
+from understudy.edge.push.settings import push_settings
+from understudy.edge.settings import EdgeSettings
+
+#: modules of the extra [grpc]
+_GRPC: Final = ("grpc", "grpc_health", "grpc_reflection")
+
+
+def settings_of(options: EdgeOptions) -> EdgeSettings:
+    """Return the settings of an edge with these options.
+
+    Raises
+    ------
+    ConfigurationError, CliError, UsageError
+        An option does not say what it should, or something is not installed that it needs.
+    """
+    host, port = parse_listen(options.listen)
+    grpc = options.grpc
+    grpc_place = None if grpc is None else parse_listen(grpc.removeprefix("grpc://"))
+    if grpc_place is not None and (name := extras.missing(*_GRPC)):
+        raise CliError(extras.advice("gRPC", name, "grpc"))
+    has_legacy = options.legacy and not options.debug
+    return EdgeSettings(
+        broker_address(options.url),
+        host,
+        port,
+        grpc=grpc_place,
+        hooks=() if options.hooks is None else parse_hooks(_read(options.hooks), os.environ),
+        push=push_settings(options),
+        credit=options.push_max,
+        strict=options.strict,
+        debug=options.debug,
+        legacy_poll=parse_listen(options.legacy_poll) if has_legacy else None,
+    )
+
+
+def _read(hooks: Path) -> dict[str, Any]:
+    """Read a file of webhooks."""
+    try:
+        return tomllib.loads(hooks.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--hooks {hooks}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"--hooks {hooks} is no TOML: {error}") from None
