@@ -197,7 +197,8 @@ class Runtime:
             As for `Runtime`; the group is ``local`` by default.
         pickle : bool, optional
             Whether values other than plain data may travel by cloudpickle. True by default,
-            because they stay in this process and the ones that it spawns.
+            because they stay in this process and the ones that it spawns. A store that a broker has
+            served is not opened by default: others may have put pickles into it.
 
         Returns
         -------
@@ -224,7 +225,7 @@ class Runtime:
         from understudy.client.embedded import Embedded  # loads the store, which clients do without
 
         check_text("store", store)
-        embedded = Embedded(store)
+        embedded = Embedded(store, pickle)
         runtime = cls(
             check_name(group, "group"),
             id,

@@ -35,6 +35,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header_chars_max: int = 4096
     #: commands inside one fence, ids in one suspend, heartbeat or watch
     batch_max: int = 16_384
+    #: schedules, and those among them that say seconds: these may come due every second
+    schedules_max: int = 10_000
+    second_schedules_max: int = 100
     #: callbacks and listeners on one promise
     callbacks_max: int = 100_000
     #: records in one page of a search

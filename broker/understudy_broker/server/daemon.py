@@ -28,6 +28,7 @@ from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.server.founding import ask_others
 from understudy_broker.server.logs import Log, make_log
 from understudy_broker.server.placement import KEY, from_text, runs_text, to_text
+from understudy_broker.server.served import mark_served
 from understudy_broker.server.server import serve
 from understudy_broker.server.settings import BrokerSettings
 from understudy_broker.server.start import at_start, is_sole
@@ -267,6 +268,8 @@ async def _placed(
 ) -> BrokerConfig | None:
     """Return the configuration with the slots that are this broker's; None at a stop."""
     config, wanted = settings.broker_config(), settings.wanted()
+    if not is_database(settings.store):
+        mark_served(store)
     stored = from_text(store.fact(KEY), store.description)
     if store.share is not None:
         return replace(config, deployment=config.deployment or store.share.identity)

@@ -20,7 +20,7 @@ from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.server.server import serve
 from understudy_store.changes import Snapshot
 from understudy_store.engines.base import Opening
-from understudy_store.store import open_store
+from understudy_store.store import Store, open_store
 
 START_S: Final = 30.0
 STOP_S: Final = 15.0
@@ -42,6 +42,8 @@ class EmbeddedBroker:
         inproc broker would otherwise notice only its silence.
     accepted_clock
         The date that a person has confirmed, if the wall clock is far from the store's time.
+    check_store
+        Called with the open store before anything is served; what it raises prevents the start.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class EmbeddedBroker:
         log: Log = log_to_logging,
         on_failure: Callable[[BaseException], None] | None = None,
         accepted_clock: date | None = None,
+        check_store: Callable[[Store], None] | None = None,
     ) -> None:
         self._store_url = store
         self._listen = listen
@@ -62,6 +65,7 @@ class EmbeddedBroker:
         self._log = log
         self._on_failure = on_failure
         self._accepted_clock = accepted_clock
+        self._check_store = check_store
         self._ready = threading.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._stop: trio.Event | None = None
@@ -141,6 +145,8 @@ class EmbeddedBroker:
         )
         store = open_store(self._store_url, opening)
         try:
+            if self._check_store is not None:
+                self._check_store(store)
             if store.snapshot.now:
                 self._check_clock(store.snapshot)
             await serve(

@@ -119,6 +119,9 @@ class BrokerSettings(BaseSettings):
     frame_bytes_max: int = Field(_CORE.frames.frame_bytes_max, ge=64 * KIB, le=1024 * MIB)
     #: bytes of one argument list or result
     payload_bytes_max: int = Field(_CORE.limits.payload_bytes_max, ge=1 * KIB, le=512 * MIB)
+    #: schedules, and those among them whose cron lines say seconds
+    schedules_max: int = Field(_CORE.limits.schedules_max, ge=0)
+    second_schedules_max: int = Field(_CORE.limits.second_schedules_max, ge=0)
     #: bytes that wait for one peer to read them; beyond, the peer is dropped
     outgoing_bytes_max: int = Field(_CORE.outgoing_bytes_max, ge=1 * MIB)
 
@@ -230,7 +233,11 @@ class BrokerSettings(BaseSettings):
             inflight_max=self.inflight_max,
             outgoing_bytes_max=self.outgoing_bytes_max,
             frames=FrameLimits(frame_bytes_max=self.frame_bytes_max),
-            limits=Limits(payload_bytes_max=self.payload_bytes_max),
+            limits=Limits(
+                payload_bytes_max=self.payload_bytes_max,
+                schedules_max=self.schedules_max,
+                second_schedules_max=self.second_schedules_max,
+            ),
         )
 
 

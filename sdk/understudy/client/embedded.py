@@ -17,10 +17,12 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from understudy.errors import ConfigurationError
 from understudy_broker.address import SOCKET_PATH_BYTES_MAX
 
 if TYPE_CHECKING:
     from understudy_broker.server.embedded import EmbeddedBroker
+    from understudy_store.store import Store
 
 
 _PREFIX: Final = "understudy-"
@@ -38,10 +40,13 @@ class Embedded:
     ----------
     store
         The store's address: ``"memory"`` or a path.
+    pickle_asked
+        Whether the user has said that values may be unpickled, or may not; None: neither.
     """
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, pickle_asked: bool | None = None) -> None:
         self.store = store
+        self._pickle_asked = pickle_asked
         self._choose_directory()
         self._broker: EmbeddedBroker | None = None
         self._lock = threading.Lock()
@@ -86,12 +91,25 @@ class Embedded:
                 self.url,
                 config=config,
                 accepted_clock=_date(os.environ.get(ACCEPT_CLOCK_ENV)),
+                check_store=self._check_store if self._pickle_asked is None else None,
             )
             try:
                 self._broker.start()
             except BaseException:
                 shutil.rmtree(self._directory, ignore_errors=True)
                 raise
+
+    def _check_store(self, store: Store) -> None:
+        """Refuse a store that others may have put pickles into, unless the user has decided."""
+        from understudy_broker.server.served import is_served
+
+        if is_served(store):
+            raise ConfigurationError(
+                f"the store {self.store} was served by a broker, so whoever could reach that may "
+                "have put pickles into it, which run code when they are read. Say "
+                "Runtime.local(..., pickle=False) to read plain data alone, or pickle=True if you "
+                "trust all of them"
+            )
 
     def stop(self) -> None:
         """Finish the commit that is under way and close the store."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from cronsim import CronSim, CronSimError
@@ -115,8 +116,33 @@ def create(s: State, c: ScheduleCreate, now: int) -> Reply:
     existing = s.schedules.get(c.id)
     if existing is not None:
         return Reply(200, schedule=existing)
+    _check_room(s, c.cron)
     _put(s, schedule)
     return Reply(201, schedule=schedule)
+
+
+def _check_room(s: State, cron: str) -> None:
+    """Refuse a schedule if there are too many: what they make takes the broker's time."""
+    if len(s.schedules) >= s.limits.schedules_max:
+        raise Refusal(
+            429,
+            f"there are {s.limits.schedules_max:,} schedules, and no more are taken: delete some, "
+            "or raise schedules_max",
+        )
+    most = s.limits.second_schedules_max
+    if _says_seconds(cron):
+        others = (each for each in s.schedules.values() if _says_seconds(each.cron))
+        if sum(1 for _ in islice(others, most)) >= most:
+            raise Refusal(
+                429,
+                f"there are {most:,} schedules whose cron lines say seconds, in the first of six "
+                "fields, and no more are taken: give it five, delete some, or raise "
+                "second_schedules_max",
+            )
+
+
+def _says_seconds(cron: str) -> bool:
+    return len(cron.split()) > 5
 
 
 def _first(cron: str, now: int) -> int:

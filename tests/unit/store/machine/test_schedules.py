@@ -253,3 +253,46 @@ def test_a_schedule_that_is_made_later_runs_by_the_date_too(world: World) -> Non
     assert world.machine.next_due() == 70 * MINUTE
     world.do(ScheduleDelete("s"))
     assert world.machine.next_due() is None
+
+
+def test_schedules_have_a_bound_and_those_with_seconds_another() -> None:
+    """10,000 schedules that came due every second left a broker time for nothing else."""
+    world = World(MachineConfig(limits=Limits(schedules_max=5, second_schedules_max=2)))
+
+    def make(id_: str, cron: str = HOURLY) -> int:
+        reply = world.do(msgspec.structs.replace(schedule(cron), id=id_))
+        assert reply.status == 201 or "delete some" in (reply.error or "")
+        return reply.status
+
+    assert [make(f"a{n}", "* * * * * *") for n in range(3)] == [201, 201, 429]
+    assert world.do(ScheduleDelete("a0")).ok
+    assert [make(f"b{n}", "0 * * * * *") for n in range(2)] == [201, 429]
+    assert [make(f"c{n}") for n in range(4)] == [201, 201, 201, 429]
+    assert make("d0", "* * * * * *") == 429
+    assert world.do(msgspec.structs.replace(schedule(), id="c0")).status == 200, "it exists"
+
+
+def test_a_sweep_reads_no_more_occurrences_than_it_may_run() -> None:
+    """With 10,000 schedules that are due, each sweep read as many ids a hundred times."""
+    world = World(MachineConfig(missed_max=10))
+    for n in range(50):
+        world.do(msgspec.structs.replace(schedule("* * * * * *"), id=f"s{n}"))
+    world.now += 30_000
+    read = world.machine.due_lookups(world.now)
+    assert len(read) == 10
+
+
+def test_what_was_not_read_is_not_run() -> None:
+    """Of an id that was not looked up it is not known whether its promise exists."""
+    world = World(MachineConfig(missed_max=3))
+    for name in "ab":
+        world.do(msgspec.structs.replace(schedule(), id=name))
+    world.commit()
+    world.now = FIRST + MINUTE
+    read = world.machine.due_lookups(world.now)
+    assert len(read) == 3
+    first = next(iter(sorted(read))).partition("/")[0]
+    world.do(ScheduleDelete(first))
+    made = {record.id for record in world.machine.view.records()}
+    world.machine.sweep(world.now)
+    assert {record.id for record in world.machine.view.records()} - made <= read
