@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import platform
 import secrets
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_type_hints
 
 import typer
 
@@ -32,58 +33,115 @@ REDIS_SERVER: Final = "redis://127.0.0.1:6379/0"
 #: the consumer group of all sources, unless the user names another one
 GROUP: Final = "understudy"
 
-Call = Annotated[
-    str, typer.Option(metavar="GROUP/FUNCTION", help="The function that each message calls.")
-]
 Group = Annotated[
     str,
     typer.Option(metavar="NAME", help="The consumer group, whose members share the messages."),
 ]
-Version = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, help="The function's version. [default: the highest]"),
-]
-Timeout = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="The deadline of each call, from the moment its message is taken: 90 (seconds), "
-        "10m, 2h. [default: 30d]",
-    ),
-]
-Priority = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=-PRIORITY_MAX,
-        max=PRIORITY_MAX,
-        help="Queued calls of a higher priority start first. [default: 0]",
-    ),
-]
-Tags = Annotated[
-    list[str] | None,
-    typer.Option("--tag", metavar="NAME=TEXT", help="A tag of each call. May be repeated."),
-]
-Headers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header",
-        metavar="NAME",
-        help="A header of the message that becomes a tag of its call. May be repeated.",
-    ),
-]
-InFlight = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=1,
-        max=16_384,
-        help="The most messages that are taken and not acknowledged.",
-    ),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the progress as lines of JSON, for programs.")
-]
+
+
+class _Options(NamedTuple):
+    """The options that the commands of all queues have, after the name of the queue."""
+
+    call: Annotated[
+        str, typer.Option(metavar="GROUP/FUNCTION", help="The function that each message calls.")
+    ]
+    id: Annotated[str | None, typer.Option(metavar="TEMPLATE")] = None
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--header",
+            metavar="NAME",
+            help="A header of the message that becomes a tag of its call. May be repeated.",
+        ),
+    ] = None
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="The deadline of each call, from the moment its message is taken: 90 (seconds), "
+            "10m, 2h. [default: 30d]",
+        ),
+    ] = None
+    version: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="The function's version. [default: the highest]"),
+    ] = None
+    priority: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=-PRIORITY_MAX,
+            max=PRIORITY_MAX,
+            help="Queued calls of a higher priority start first. [default: 0]",
+        ),
+    ] = None
+    tag: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="NAME=TEXT", help="A tag of each call. May be repeated."),
+    ] = None
+    in_flight: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=16_384,
+            help="The most messages that are taken and not acknowledged.",
+        ),
+    ] = 2048
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the progress as lines of JSON, for programs.")
+    ] = False
+    url: Url = None
+
+
+class _Queue(NamedTuple):
+    """A queue: its name, and what makes it of the module of its kind and the option in_flight."""
+
+    name: str
+    make: Callable[[Any, int], Source]
+
+
+def _command(default_id: str) -> Callable[[Callable[..., _Queue]], None]:
+    """Make a command of a function that has the options of one kind of queue.
+
+    The command has those of all kinds, too, and is named as the function.
+
+    Parameters
+    ----------
+    default_id
+        The template of ids that the help names.
+    """
+
+    def register(find: Callable[..., _Queue]) -> None:
+        first, *own = inspect.signature(find, eval_str=True).parameters.values()
+        option = typer.Option(metavar="TEMPLATE", help=f"The ids. [default: {default_id}]")
+        hints = get_type_hints(_Options, include_extras=True)
+        hints["id"] = Annotated[str | None, option]
+        call, *others = (
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=hint,
+                default=_Options._field_defaults.get(name, inspect.Parameter.empty),
+            )
+            for name, hint in hints.items()
+        )
+        parameters = [
+            each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for each in (first, call, *own, *others)
+        ]
+
+        def command(**given: Any) -> int:
+            queue = find(**{each.name: given.pop(each.name) for each in (first, *own)})
+            return _run(find.__name__, queue, _Options(**given))
+
+        command.__doc__ = find.__doc__
+        # Typer reads both.
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        app.command(find.__name__)(command)
+
+    return register
 
 
 @app.callback()
@@ -108,12 +166,11 @@ def source() -> None:
     """
 
 
-@app.command()
+@_command("{message_id}")
 def rabbitmq(
     queue: Annotated[
         str, typer.Option("--queue", "--topic", metavar="NAME", help="The queue. It must exist.")
     ],
-    call: Call,
     server: Annotated[
         str,
         typer.Option(
@@ -124,18 +181,7 @@ def rabbitmq(
             help=f"The server. [default: {SERVER_VARIABLE}, else {RABBITMQ_SERVER}]",
         ),
     ] = RABBITMQ_SERVER,
-    id: Annotated[
-        str | None, typer.Option(metavar="TEMPLATE", help="The ids. [default: {message_id}]")
-    ] = None,
-    header: Headers = None,
-    timeout: Timeout = None,
-    version: Version = None,
-    priority: Priority = None,
-    tag: Tags = None,
-    in_flight: InFlight = 2048,
-    as_json: AsJson = False,
-    url: Url = None,
-) -> int:
+) -> _Queue:
     """Feed calls from a queue of RabbitMQ. Needs the extra [rabbitmq].
 
     RabbitMQ gives messages no position, so the id is the message id that the sender has set. A
@@ -160,17 +206,14 @@ def rabbitmq(
       2  wrong usage
     """
 
-    def make(module: Any) -> Source:
+    def make(module: Any, in_flight: int) -> Source:
         made: Source = module.RabbitQueue(server, queue, in_flight)
         return made
 
-    given = _Given(
-        queue, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
-    )
-    return _run("rabbitmq", make, given)
+    return _Queue(queue, make)
 
 
-@app.command()
+@_command("{topic}-{entry}")
 def redis(
     stream: Annotated[
         str,
@@ -178,7 +221,6 @@ def redis(
             "--stream", "--topic", metavar="KEY", help="The stream. Made if it does not exist."
         ),
     ],
-    call: Call,
     server: Annotated[
         str,
         typer.Option(
@@ -206,19 +248,7 @@ def redis(
             metavar="TIME", help="Take over entries that a consumer has not touched for so long."
         ),
     ] = "60s",
-    id: Annotated[
-        str | None,
-        typer.Option(metavar="TEMPLATE", help="The ids. [default: {topic}-{entry}]"),
-    ] = None,
-    header: Headers = None,
-    timeout: Timeout = None,
-    version: Version = None,
-    priority: Priority = None,
-    tag: Tags = None,
-    in_flight: InFlight = 2048,
-    as_json: AsJson = False,
-    url: Url = None,
-) -> int:
+) -> _Queue:
     """Feed calls from a stream of Redis. Needs the extra [redis].
 
     The entries are read by a consumer group, so several sources share them. Entries of a source
@@ -246,25 +276,21 @@ def redis(
 
     claim_s = parse_seconds(claim, "--claim") or 60.0
 
-    def make(module: Any) -> Source:
+    def make(module: Any, _: int) -> Source:
         made: Source = module.RedisStream(
             server, stream, group, consumer or _fresh_name(), field=field, claim_s=claim_s
         )
         return made
 
-    given = _Given(
-        stream, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
-    )
-    return _run("redis", make, given)
+    return _Queue(stream, make)
 
 
-@app.command()
+@_command("{topic}-{sequence}")
 def nats(
     stream: Annotated[
         str,
         typer.Option("--stream", "--topic", metavar="NAME", help="The stream. It must exist."),
     ],
-    call: Call,
     server: Annotated[
         str,
         typer.Option(
@@ -292,19 +318,7 @@ def nats(
             "is made now.",
         ),
     ] = "30s",
-    id: Annotated[
-        str | None,
-        typer.Option(metavar="TEMPLATE", help="The ids. [default: {topic}-{sequence}]"),
-    ] = None,
-    header: Headers = None,
-    timeout: Timeout = None,
-    version: Version = None,
-    priority: Priority = None,
-    tag: Tags = None,
-    in_flight: InFlight = 2048,
-    as_json: AsJson = False,
-    url: Url = None,
-) -> int:
+) -> _Queue:
     """Feed calls from a stream of NATS JetStream. Needs the extra [nats].
 
     The messages are read by a durable pull consumer, named by --group, which several sources share.
@@ -332,22 +346,18 @@ def nats(
 
     ack_wait_s = parse_seconds(ack_wait, "--ack-wait") or 30.0
 
-    def make(module: Any) -> Source:
+    def make(module: Any, _: int) -> Source:
         made: Source = module.NatsStream(
             server, stream, group, subject=subject, ack_wait_s=ack_wait_s
         )
         return made
 
-    given = _Given(
-        stream, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
-    )
-    return _run("nats", make, given)
+    return _Queue(stream, make)
 
 
-@app.command()
+@_command("{topic}-{partition}-{offset}")
 def kafka(
     topic: Annotated[str, typer.Option(metavar="NAME", help="The topic. It must exist.")],
-    call: Call,
     server: Annotated[
         str,
         typer.Option(
@@ -375,19 +385,7 @@ def kafka(
             help="A file with such settings, one a line, for those that are secret.",
         ),
     ] = None,
-    id: Annotated[
-        str | None,
-        typer.Option(metavar="TEMPLATE", help="The ids. [default: {topic}-{partition}-{offset}]"),
-    ] = None,
-    header: Headers = None,
-    timeout: Timeout = None,
-    version: Version = None,
-    priority: Priority = None,
-    tag: Tags = None,
-    in_flight: InFlight = 2048,
-    as_json: AsJson = False,
-    url: Url = None,
-) -> int:
+) -> _Queue:
     """Feed calls from a topic of Kafka. Needs the extra [kafka].
 
     The sources of a topic are members of one consumer group and share its partitions. Offsets are
@@ -418,22 +416,18 @@ def kafka(
     kept = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     pairs = {**parse_pairs(kept, "--settings"), **parse_pairs(setting, "--setting")}
 
-    def make(module: Any) -> Source:
+    def make(module: Any, _: int) -> Source:
         made: Source = module.KafkaTopic(server, topic, group, pairs)
         return made
 
-    given = _Given(
-        topic, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
-    )
-    return _run("kafka", make, given)
+    return _Queue(topic, make)
 
 
-@app.command()
+@_command("{topic}-{message_id}; of a FIFO queue {topic}-{dedup_id}")
 def sqs(
     queue: Annotated[
         str, typer.Option("--queue", "--topic", metavar="NAME", help="The queue. It must exist.")
     ],
-    call: Call,
     server: Annotated[
         str | None,
         typer.Option(
@@ -456,22 +450,7 @@ def sqs(
             "[default: as the queue has it]",
         ),
     ] = None,
-    id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEMPLATE",
-            help="The ids. [default: {topic}-{message_id}; of a FIFO queue {topic}-{dedup_id}]",
-        ),
-    ] = None,
-    header: Headers = None,
-    timeout: Timeout = None,
-    version: Version = None,
-    priority: Priority = None,
-    tag: Tags = None,
-    in_flight: InFlight = 2048,
-    as_json: AsJson = False,
-    url: Url = None,
-) -> int:
+) -> _Queue:
     """Feed calls from a queue of Amazon SQS, or a server like it. Needs the extra [sqs].
 
     Keys and region come from where boto3 finds them: AWS_ACCESS_KEY_ID, ~/.aws, the machine's role.
@@ -500,7 +479,7 @@ def sqs(
 
     visibility_s = parse_seconds(visibility, "--visibility")
 
-    def make(module: Any) -> Source:
+    def make(module: Any, _: int) -> Source:
         made: Source = module.SqsQueue(
             server,
             queue,
@@ -509,10 +488,7 @@ def sqs(
         )
         return made
 
-    given = _Given(
-        queue, call, id, header, timeout, version, priority, tag, in_flight, as_json, url
-    )
-    return _run("sqs", make, given)
+    return _Queue(queue, make)
 
 
 def _fresh_name() -> str:
@@ -530,30 +506,8 @@ _LIBRARIES: Final = {
 }
 
 
-class _Given(NamedTuple):
-    """The options that the commands of all queues have; see their help."""
-
-    name: str
-    call: str
-    id: str | None
-    header: list[str] | None
-    timeout: str | None
-    version: int | None
-    priority: int | None
-    tag: list[str] | None
-    in_flight: int
-    as_json: bool
-    url: str | None
-
-
-def _run(kind: str, make: Callable[[Any], Source], given: _Given) -> int:
-    """Run a source.
-
-    Parameters
-    ----------
-    make
-        Makes the queue with its module.
-    """
+def _run(kind: str, queue: _Queue, given: _Options) -> int:
+    """Run a source."""
     from understudy import extras
     from understudy.cli.errors import CliError
     from understudy.sources.process import run_source
@@ -568,11 +522,15 @@ def _run(kind: str, make: Callable[[Any], Source], given: _Given) -> int:
         raise CliError(extras.advice(f"source {kind}", _LIBRARIES[kind], kind)) from None
     protect_output()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = _settings(given)
-    return run_source(make(module), settings, lambda stop: watch_lifeline(stop, on_stop=stop))
+    settings = _settings(queue.name, given)
+    return run_source(
+        queue.make(module, given.in_flight),
+        settings,
+        lambda stop: watch_lifeline(stop, on_stop=stop),
+    )
 
 
-def _settings(given: _Given) -> SourceSettings:
+def _settings(name: str, given: _Options) -> SourceSettings:
     """Check the options, and return the settings that they give."""
     from understudy.cli.options import parse_pairs
     from understudy.cli.times import parse_seconds
@@ -587,7 +545,7 @@ def _settings(given: _Given) -> SourceSettings:
     )
     return SourceSettings(
         call=given.call,
-        name=given.name,
+        name=name,
         id=given.id,
         url=given.url,
         options=options,
