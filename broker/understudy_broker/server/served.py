@@ -1,4 +1,4 @@
-"""Whether others than the owner of a store may have written to it: a broker has served it to them.
+"""Marks stores that others than their owners may have written to: a broker has served them.
 
 Values are bytes to a broker, which reads none of them. Whoever opens the store as their own later
 is to know that they may be pickles of strangers.
