@@ -122,6 +122,7 @@ def test_keys_are_found_beside_every_kind_of_neighbour() -> None:
         b"\xdc\x00\x01" + bomb,
         b"\xdd\x00\x00\x00\x01" + bomb,
         b"\xde\x00\x01\xa1k" + bomb,
+        _map_16([b"\x91" + msgpack.encode(n) for n in range(FEW)]),
     ):
         with pytest.raises(CollisionError):
             check_keys(data)
