@@ -16,21 +16,28 @@ from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     Ack,
     AnyCommand,
+    Attach,
     Beat,
     Bye,
+    Carry,
     Credit,
+    Detach,
+    Forwarded,
+    Functions,
     GroupsGet,
     Hello,
     Message,
     PromiseCreateWatched,
     PromiseUnwatch,
     PromiseWatch,
+    Pulse,
     Request,
     Response,
     Revoked,
 )
 from understudy_store import commands as c
-from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value
+from understudy_store.limits import MIB
+from understudy_store.records import TAG_BRANCH, TAG_ORIGIN, TAG_TARGET, Value, pid_of
 
 LIMITS: Final = FrameLimits()
 HEAD: Final = bytes([PROTOCOL_VERSION])
@@ -164,11 +171,19 @@ class Hostile:
         claims = tuple((self.id(), draw.randrange(3)) for _ in range(draw.randrange(3)))
         return Hello(
             9 if draw.random() < 0.1 else PROTOCOL_VERSION,
-            "node" if draw.random() < 0.5 else "client",
+            draw.choice(["node", "node", "client", "edge", "broker"]),
             *("hostile", name, f"b{self._boots}", 1, "h", "fuzz"),
             credit=draw.choice([0, 3, 2**31, -5]),
             claims=claims,
+            functions=self._functions(),
         )
+
+    def _functions(self) -> tuple[str, ...]:
+        """Return names of functions: usually none, else very many, or very long ones."""
+        draw = self.random
+        if draw.random() > 0.02:
+            return ()
+        return draw.choice([("f" * MIB,), ("f" * 256,) * 1_024, ("f",) * 5_000, ("\x1b[2J",)])
 
     def message(self) -> Message:
         """Return a message that may not fit the state of the connection."""
@@ -183,6 +198,18 @@ class Hostile:
         if kind == 3:
             # Only a broker may send these.
             return draw.choice([Response(1, c.Reply(200)), Revoked(self.id(), 1, "lease")])
+        if kind == 4:
+            names = self._functions()
+            return draw.choice(
+                [
+                    Attach("hostile", self._name),
+                    Detach("hostile", self._name),
+                    Carry(("https",), draw.choice([0, 5, 2**62])),
+                    Forwarded("https://hostile.example/", self.id(), 0, "no"),
+                    Functions(names, (1,) * len(names)),
+                    Pulse(pid_of(self._name, "b1")),
+                ]
+            )
         return Request(draw.choice([0, 1, 2**62, -1, draw.randrange(1000)]), self.command())
 
     def id(self) -> str:
@@ -194,7 +221,8 @@ class Hostile:
         at = int(time.time() * 1000) + draw.choice(LIFE_MS)
         value = Value({"k": "v"}, draw.randbytes(draw.choice([0, 10, 200])))
         tags = draw.choice([{}, {TAG_TARGET: "hostile"}, {TAG_BRANCH: id_, TAG_ORIGIN: self.id()}])
-        pid = draw.choice([f"{self._name}#b1", *(f"{other}#1" for other in self._others)])
+        others = (pid_of(other, "1") for other in self._others)
+        pid = draw.choice([pid_of(self._name, f"b{self._boots}"), "@hostile", *others])
         choices: list[AnyCommand] = [
             c.PromiseGet(id_),
             c.PromiseCreate(id_, at, value, tags),
@@ -216,7 +244,9 @@ class Hostile:
             c.TaskPreload(id_, version),
             c.TaskSearch(limit=5, cursor=id_),
             c.ScheduleCreate("hostile", "nonsense * *", id_, 10),
-            c.ScheduleDelete("hostile"),
+            c.ScheduleCreate(id_, "* * * * * *", "{id}.{timestamp}", 10),
+            c.ScheduleDelete(id_),
+            c.PromiseSearch(tags={"no": id_}, limit=1),
             c.ScheduleSearch(),
             PromiseCreateWatched(c.PromiseCreate(self.id(), at, value)),
             PromiseWatch((id_,)),
