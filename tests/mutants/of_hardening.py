@@ -132,7 +132,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "files of a store are no links",
         "understudy_store.engines.sqlite.files.open_file",
-        swap("flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK", "flags | os.O_CLOEXEC"),
+        swap("flags | os.O_CLOEXEC | os.O_NOFOLLOW", "flags | os.O_CLOEXEC"),
         "integration/store/test_file_modes.py",
     ),
     _store(

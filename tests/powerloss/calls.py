@@ -63,9 +63,16 @@ class Calls:
         found = Path(os.fsdecode(path))
         return found.name if found.parent == self._folder and found.suffix == ".journal" else None
 
+    def _is_ours(self, path: Any) -> bool:
+        """Return whether a path is that of the journal, or of the store, which is made first."""
+        if isinstance(path, int):
+            return False
+        found = Path(os.fsdecode(path))
+        return found.parent == self._folder and found.suffix in (".journal", ".db")
+
     def _open(self, original: Callable[..., int], path: Any, flags: int, *more: Any) -> int:
         name = self._name_of(path)
-        existed = name is None or Path(path).exists()
+        existed = not self._is_ours(path) or Path(path).exists()
         fd = original(path, flags, *more)
         if not existed:
             self._note(Create(Path(path).name))

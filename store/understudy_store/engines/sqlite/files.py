@@ -127,7 +127,7 @@ def open_file(path: Path, flags: int) -> int:
     OSError
     """
     try:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, _MODE)
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _no_file(path, "a symbolic link") from None
