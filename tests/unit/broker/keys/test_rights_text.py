@@ -70,6 +70,8 @@ def test_an_identity_is_removed_with_its_lines_only() -> None:
         f'identity = {{ann = {{key = "{A}"}}}}\n',
         f'[identity]\nann.key = "{A}"\n',
         f'[identity."\\u0061nn"]\nkey = "{A}"\n',
+        # A line of Python's, and not of TOML's: the identity would still be there.
+        f'# see\u2028[identity.ann]\n[identity.ann]\nkey = "{A}"\n',
         # What looks like a header, and is part of a text, ends nothing.
         f'[identity.ann]\nkey = "{A}"\nroles = [\n\n"x"]\n[identity.ann.more]\n',
     ],
