@@ -11,6 +11,9 @@ from understudy_broker.keys.peer_keys import PeerKeys
 
 #: The name of the broker's connections for whoever authenticates them.
 DOMAIN: Final = "understudy"
+#: Bytes that encryption adds to each message: the name of a command, a nonce, a flag, and a code
+#: that proves who sent it.
+SEAL_BYTES: Final = 8 + 8 + 1 + 16
 #: ZeroMQ's number for ends of which only one has keys: `zmq.Event.HANDSHAKE_FAILED_PROTOCOL` has it
 MECHANISM_MISMATCH: Final = 0x11000002
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -31,7 +32,10 @@ from understudy_broker.protocol.messages import Invoke, Resume
 from understudy_broker.server import keys as keys_module
 from understudy_broker.server.keys import BrokerKeys
 from understudy_broker.server.server import serve
-from understudy_broker.transport.curve import as_client, as_server
+from understudy_broker.transport.connection_watch import HEAD_BYTES
+from understudy_broker.transport.curve import SEAL_BYTES, as_client, as_server
+from understudy_broker.transport.gate import Gate
+from understudy_broker.transport.monitor import bytes_received, descriptor_of
 from understudy_store.store import open_store
 
 
@@ -299,6 +303,46 @@ def test_without_a_gate_nobody_gets_in() -> None:
             monitor.close(0)
             assert event != zmq.Event.HANDSHAKE_SUCCEEDED
             assert not router.poll(100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell what was received")
+def test_encryption_adds_no_more_bytes_than_the_watch_counts() -> None:
+    """Otherwise a peer that sends very many small frames would seem to send one without an end."""
+    broker, peer = new_pair("b"), new_pair("p")
+    with zmq.Context() as context:
+        gate = Gate(context, broker, lambda key: Holder("p", key))
+        with context.socket(zmq.ROUTER) as router, context.socket(zmq.DEALER) as dealer:
+            for each in (router, dealer):
+                each.set(zmq.LINGER, 0)
+            gate.guard(router)
+            router.bind("tcp://127.0.0.1:0")
+            as_client(dealer, PeerKeys(peer, broker.public))
+            dealer.connect(router.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+
+            async def open_gate() -> None:
+                with trio.move_on_after(DEADLINE_S):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(gate.run, lambda: None)
+                        dealer.send(b"x")
+                        while not router.poll(0):
+                            await trio.sleep(0.001)
+                        nursery.cancel_scope.cancel()
+
+            trio.run(open_gate)
+            router.recv()
+            descriptor = descriptor_of(router.recv(copy=False))
+            assert descriptor is not None
+            before, counted = bytes_received(descriptor), 0
+            assert before is not None
+            for size in (1, 50, 222, 223, 255, 256, 9_000, 100_000):
+                for _ in range(50):
+                    dealer.send(bytes(size))
+                    assert len(router.recv_multipart()[1]) == size
+                    counted += size + HEAD_BYTES + SEAL_BYTES
+            received = bytes_received(descriptor)
+            assert received is not None
+            assert 0 <= counted - (received - before) <= 400 * HEAD_BYTES
+        gate.close()
 
 
 async def test_refused_links_do_not_end_for_good(guarded: Guarded) -> None:

@@ -219,8 +219,8 @@ def test_brokers_with_keys_find_each_other(keys: Keys, folder: Path) -> None:
         done = run("brokers", cwd=cwd, **ours)
         assert done.returncode == 0, done.stdout + done.stderr
         # Its calls are in slots of both.
-        argv = ("invoke", "o", "order", "--kwarg", "items=9", "--target", "g", "--wait")
-        done = run(*argv, cwd=cwd, **ours)
+        call = ("invoke", "o", "order", "--kwarg", "items=9", "--target", "g", "--wait")
+        done = run(*call, cwd=cwd, **ours)
         assert (done.returncode, done.stdout) == (0, "360\n"), done.stderr
 
 
