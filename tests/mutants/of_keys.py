@@ -95,7 +95,7 @@ _BEING_IN: Final = (
         None,
         "an expired key is out without a change of the file",
         "understudy_broker.server.keys.BrokerKeys.watch",
-        drop("on_look()"),
+        swap("is_new or (expiry is not None and now >= expiry)", "is_new"),
         _KEYS,
     ),
     _link(

@@ -81,6 +81,11 @@ class Rights:
             return f"the key of {holder.identity!r} has expired"
         return holder
 
+    def next_expiry(self, after: int) -> int | None:
+        """Return when the next key expires after a time, epoch milliseconds; None: none does."""
+        times = (holder.expires_at for holder in self)
+        return min((at for at in times if at is not None and at > after), default=None)
+
     def with_brokers(self, key: str) -> Rights:
         """Return the same with the brokers' own key, by which they reach each other.
 

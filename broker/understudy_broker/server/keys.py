@@ -68,7 +68,7 @@ class BrokerKeys:
 
     def find(self, key: str) -> Holder | str:
         """Return the holder of a public key, or in words why it is not taken now."""
-        return self._rights.find(key, time.time_ns() // 1_000_000)
+        return self._rights.find(key, _now())
 
     def reread(self) -> bool:
         """Read the rights again if their file has changed; return whether there are new ones.
@@ -85,24 +85,30 @@ class BrokerKeys:
         self._rights = self._read()
         return True
 
-    async def watch(self, on_look: Callable[[], None], log: Log) -> None:
+    async def watch(self, on_change: Callable[[], None], log: Log) -> None:
         """Keep the rights up to date, for ever.
 
         Parameters
         ----------
-        on_look
-            Called after each look: rights may have changed, or keys have expired.
+        on_change
+            Called when there are new rights, and when a key has expired.
         """
+        expiry = self._rights.next_expiry(_now())
         while True:
             await trio.sleep(LOOK_S)
+            is_new = False
             try:
-                if await trio.to_thread.run_sync(self.reread):
-                    count = len({holder.identity for holder in self._rights}) - 1
-                    log("info", "the rights were read again", {"identities": count})
+                is_new = await trio.to_thread.run_sync(self.reread, abandon_on_cancel=True)
             except (KeyFileError, RightsError) as error:
                 text = "the new rights are refused, and those before them stay in force"
                 log("error", text, {"reason": str(error)})
-            on_look()
+            if is_new:
+                count = len({holder.identity for holder in self._rights}) - 1
+                log("info", "the rights were read again", {"identities": count})
+            now = _now()
+            if is_new or (expiry is not None and now >= expiry):
+                expiry = self._rights.next_expiry(now)
+                on_change()
 
     def _read(self) -> Rights:
         check_folder(self._path.parent)
@@ -115,6 +121,10 @@ class BrokerKeys:
 def gate_of(context: zmq.Context[zmq.Socket[bytes]], keys: BrokerKeys | None) -> Gate | None:
     """Return a gate for a broker that is to listen with a context; None: without keys."""
     return None if keys is None else Gate(context, keys.pair, keys.find)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _state(path: Path) -> _State | None:

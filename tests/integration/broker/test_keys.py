@@ -24,7 +24,7 @@ from understudy_broker.keys.key_files import KeyPair, new_pair, replace
 from understudy_broker.keys.key_folder import KeyFolder
 from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.keys.rights import Holder, RightsError
-from understudy_broker.keys.rights_text import lines_of, without_identity
+from understudy_broker.keys.rights_text import lines_of, with_new_key, without_identity
 from understudy_broker.link.link import Link, open_link
 from understudy_broker.link.way import Direct
 from understudy_broker.protocol import frames
@@ -245,6 +245,28 @@ async def test_a_key_that_expires_is_out_while_it_is_connected(guarded: Guarded)
             await link.wait_connected()
         await until(lambda: not link.connected)
         assert guarded.said("expelled, because its key is no longer permitted")
+
+
+async def test_both_keys_are_taken_until_the_overlap_ends(guarded: Guarded) -> None:
+    old = guarded.give("n")
+    new = old._replace(pair=new_pair("n"))
+    before, after = Peer("before"), Peer("after")
+    async with guarded.running(), linked(guarded, before, old) as first:
+        with trio.fail_after(DEADLINE_S):
+            await first.wait_connected()
+        now = time.time_ns() // 1_000_000
+        until_ms = (now // 1_000 + 2) * 1_000
+        guarded.folder.change(lambda text: with_new_key(text, "n", new.pair.public, until_ms, now))
+        await until(lambda: guarded.said("the rights were read again"))
+        async with linked(guarded, after, new) as second:
+            with trio.fail_after(DEADLINE_S):
+                await second.wait_connected()
+            assert first.connected
+            assert (await before.create("p")).status == 201
+            await until(lambda: not first.connected)
+            assert time.time_ns() // 1_000_000 >= until_ms
+            assert second.connected
+            assert (await after.create("q")).status == 201
 
 
 async def test_wrong_rights_are_refused_and_those_before_stay(guarded: Guarded) -> None:

@@ -82,6 +82,17 @@ def test_a_file_that_is_not_understood_is_refused(text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_the_next_expiry_is_that_of_any_key() -> None:
+    text = table(more=f'old_key = "{B}"\nold_until = 2027-01-01\nexpires = 2028-01-01')
+    rights = parse_rights(text)
+    assert rights.next_expiry(NEW_YEAR - 1) == NEW_YEAR
+    later = rights.next_expiry(NEW_YEAR)
+    assert later is not None
+    assert later > NEW_YEAR
+    assert rights.next_expiry(later) is None
+    assert parse_rights(table()).next_expiry(0) is None
+
+
 def test_the_brokers_have_a_key_that_nobody_else_has() -> None:
     rights = parse_rights(table()).with_brokers(B)
     assert rights.find(B, 0) == Holder(BROKERS, B)
