@@ -153,8 +153,8 @@ def test_calls_with_keys_and_what_strangers_are_told(
     write_pair(folder / "stranger.key", new_pair("stranger"))
     (folder / "wide.key").write_bytes((folder / "client.key").read_bytes())
     (folder / "wide.key").chmod(0o644)
-    cases: list[tuple[dict[str, str], int, str]] = [
-        ({"UNDERSTUDY_KEY": str(folder / "stranger.key")}, 4, "does not take the key of this"),
+    cases: list[tuple[dict[str, str], int | None, str]] = [
+        ({"UNDERSTUDY_KEY": str(folder / "stranger.key")}, None, "does not take the key of this"),
         ({"UNDERSTUDY_KEY": str(folder / "wide.key")}, 2, "others can read the secret key"),
         ({"UNDERSTUDY_KEY": ""}, 2, "but not the one of this process"),
         ({"UNDERSTUDY_BROKER_KEY": ""}, 2, "but not the broker's public key"),
@@ -162,8 +162,8 @@ def test_calls_with_keys_and_what_strangers_are_told(
     runs = [Program("groups", cwd=cwd, **(client | change)) for change, _, _ in cases]
     for program, (change, code, said) in zip(runs, cases, strict=True):
         with program:
-            assert program.wait_for_exit() == code, (change, program.output)
-            assert said in program.output
+            program.wait_for(said)  # a stranger goes on trying for some seconds
+            assert code is None or program.wait_for_exit() == code, (change, program.output)
 
     keys("revoke", "node")
     keys("new", "later")
