@@ -103,6 +103,13 @@ class Runtime:
         ``amqp://mq.internal/orders``, ``nats://…`` or ``redis://…``. It may have a user and a
         password. Calls without a target go there. By default the environment variable
         UNDERSTUDY_TASK_SOURCE, else none.
+    key : str or path, optional
+        The path of the secret key of this process, which others must not be able to read, or the
+        name of a systemd credential; for brokers that ask for keys. By default the environment
+        variable UNDERSTUDY_KEY, else none. It is read when the runtime connects, which raises
+        `ConfigurationError` if that fails.
+    broker_key : str or path, optional
+        The brokers' public key, or its path. By default UNDERSTUDY_BROKER_KEY, else none.
 
     Attributes
     ----------
@@ -147,9 +154,10 @@ class Runtime:
         loop: LoopName = "trio",
         connect_timeout: float | timedelta = 10.0,
         task_source: str | None = None,
+        key: str | os.PathLike[str] | None = None,
+        broker_key: str | os.PathLike[str] | None = None,
     ) -> None:
         group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
-        check_text("url", url)
         env = NodeEnvironment(
             Registry(loop),
             Codec(pickle=pickle),
@@ -157,16 +165,16 @@ class Runtime:
             timeout_s=seconds("timeout", timeout, zero=False),
             retry=None if retry is None else check_retry("retry", retry),
         )
-        #: The connection and everything that the copies share; the command line and the testing
-        #: kit use it. It is no part of the public API.
+        #: What the copies share; for the command line and the testing kit, and not public.
         self.session = ClientSession(
             env,
-            url=broker_address(url),
+            url=_address(url),
             name=check_name(id or fresh_id(group), "id"),
             config=NodeConfig(concurrency=_checked_concurrency(concurrency)),
             connect_timeout_s=seconds("connect_timeout", connect_timeout, zero=True),
             pickle=pickle,
             task_source=_task_source(task_source),
+            keys=(_path("key", key), _path("broker_key", broker_key)),
         )
         self.task_source = self.session.task_source and self.session.task_source.target
         self.promises = Promises(self.session)
@@ -274,11 +282,10 @@ class Runtime:
         >>> runtime
         <Runtime bank-1 of group bank at tcp://127.0.0.1:5577>
         """
-        check_text("url", url)
         self.session.configure(
             group=None if group is None else check_name(group, "group"),
             id=None if id is None else check_name(id, "id"),
-            url=None if url is None else broker_address(url),
+            url=None if url is None else _address(url),
             concurrency=None if concurrency is None else _checked_concurrency(concurrency),
         )
 
@@ -947,6 +954,19 @@ class Runtime:
         traceback: TracebackType | None,
     ) -> None:
         await _in_thread(self.stop)
+
+
+def _address(url: str | None) -> str:
+    """Return the address of the brokers; None: that of the environment, or the usual one."""
+    check_text("url", url)
+    return broker_address(url)
+
+
+def _path(option: str, value: str | os.PathLike[str] | None) -> str | None:
+    """Return the text of a path, or of what may be one."""
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    check_text(option, text)
+    return text
 
 
 def _task_source(url: str | None) -> TaskSourceAddress | None:

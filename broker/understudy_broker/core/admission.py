@@ -38,8 +38,14 @@ class Admission:
             )
             self._events.add("warning", text)
 
-    def reject_reason(self, hello: Hello, now: int) -> Refused | None:
-        """Return the refusal of a hello; None if the peer may join."""
+    def reject_reason(self, hello: Hello, now: int, identity: str | None = None) -> Refused | None:
+        """Return the refusal of a hello; None if the peer may join.
+
+        Parameters
+        ----------
+        identity
+            Whose key the peer has; None: the broker asks for none.
+        """
         if hello.protocol != PROTOCOL_VERSION:
             text = (
                 f"protocol version {hello.protocol}, but this broker speaks {PROTOCOL_VERSION}: "
@@ -52,6 +58,13 @@ class Admission:
         other = self._sessions.by_name.get(hello.name)
         if other is None:
             return self._no_room()
+        if other.identity != identity:
+            # Whoever has another key is another one, also if it knows what the peer's hello says.
+            text = (
+                f"the name {hello.name!r} is in use by {other.identity!r}, and this key is that of "
+                f"{identity!r}: give this one another name"
+            )
+            return Refused(409, text, fatal=True)
         alive = now - other.heard_at < self._config.lease_ttl_ms
         if other.pid != pid_of(hello.name, hello.boot) and alive:
             text = (

@@ -1,8 +1,8 @@
 """Authorization: the one rule that says which peer may ask for which command.
 
 `RequestHandlers.perform` asks the rule before it performs anything; nothing else does. The rule is
-a pure function, given as `BrokerConfig.authorize`. The default permits everything, because a peer
-is not authenticated: anyone who can reach the broker can call everything.
+a pure function, given as `BrokerConfig.authorize`. The default permits everything: to anyone who
+can reach the broker, or, if it asks for keys, to anyone whose key it knows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from understudy_broker.protocol.messages import AnyCommand, PeerKind
 
 
 class Identity(Protocol):
-    """A peer as it introduced itself in its `Hello`; `core.sessions.Session` is one."""
+    """A peer as it introduced itself in its `Hello`; `core.sessions.Session` is one.
+
+    Only `identity` is proven, by the peer's key; it is None if the broker asks for no keys.
+    """
 
     @property
     def kind(self) -> PeerKind: ...
@@ -24,6 +27,8 @@ class Identity(Protocol):
     def name(self) -> str: ...
     @property
     def pid(self) -> str: ...
+    @property
+    def identity(self) -> str | None: ...
 
 
 #: Returns None to permit a command, or the text of the refusal: the reply has status 403 then.

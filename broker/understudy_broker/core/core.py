@@ -268,6 +268,11 @@ class BrokerCore:
         self._receiver.has_input = True
         self._membership.connection_lost(peer, now, reason)
 
+    def expel(self, peer: bytes, now: int) -> None:
+        """End the session of a peer whose key is no longer permitted."""
+        self._receiver.has_input = True
+        self._membership.expel(peer, now)
+
     # Stepping ------------------------------------------------------------------------------------
 
     @property

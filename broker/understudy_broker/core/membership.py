@@ -114,13 +114,14 @@ class Membership:
 
     def join(self, peer: bytes, hello: Hello, now: int) -> Session | None:
         """Admit a peer, or refuse it and return None. The same pid may join again at any time."""
-        refused = self.admission.reject_reason(hello, now)
+        identity = self._sessions.identity_of(peer)
+        refused = self.admission.reject_reason(hello, now, identity)
         if refused is not None:
             self._outbox.refuse(peer, refused)
             return None
         pid = pid_of(hello.name, hello.boot)
         self._evict(peer, hello.name, pid, now)
-        session = Session(peer, hello, now)
+        session = Session(peer, hello, now, identity)
         if session.kind == "node":
             others = (each.schemas for each in self._sessions if each.group == session.group)
             session.schemas = shared(session.schemas, others)
@@ -144,25 +145,10 @@ class Membership:
 
     def add_functions(self, session: Session, message: Functions) -> None:
         """Note that a node has more functions than it said in its hello."""
-        names, versions = self._taken(session, message)
+        names, versions = _taken(session, message, self._config)
         session.functions += names
         session.schemas = {**session.schemas, **schemas_of(names, versions, message.schemas)}
         self._dispatcher.add_functions(session.pid, callees(names, versions))
-
-    def _taken(
-        self, session: Session, message: Functions
-    ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """Return the functions for which there is room, as there is in a hello."""
-        config = self._config
-        count = config.functions_max - len(session.functions)
-        chars = config.functions_chars_max - sum(map(len, session.functions))
-        taken: list[tuple[str, int]] = []
-        for name, version in zip(message.functions, message.versions, strict=False):
-            chars -= len(name)
-            if len(taken) == count or chars < 0 or len(name) > config.function_chars_max:
-                break
-            taken.append((name, version))
-        return tuple(name for name, _ in taken), tuple(version for _, version in taken)
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
         """Return whether a claim is right: acquired, or suspended with this as the last version.
@@ -297,6 +283,18 @@ class Membership:
             level = "debug"
         self._add_event(level, reason, session, held=held)
 
+    def expel(self, peer: bytes, now: int) -> None:
+        """End the session of a peer whose key is no longer permitted; others get its tasks now."""
+        session = self._sessions.by_peer.get(peer)
+        if session is None:
+            self.connection_lost(peer, now, "")
+            return
+        self._drop(session)
+        # Its process did nothing wrong by what is known, so it is no crash.
+        released = self._machine.release_pid(session.pid, now)
+        text = "expelled, because its key is no longer permitted"
+        self._add_event("warning", text, session, released=len(released))
+
     # Time ----------------------------------------------------------------------------------------
 
     def mark_polled(self, now: int) -> None:
@@ -395,8 +393,25 @@ class Membership:
         if session.kind != "node" and level == "info":
             # Each command that a person enters is a client of its own.
             level = "debug"
-        identity = {"name": session.name, "group": session.group, "kind": session.kind}
-        self._events.add(level, text, **identity, **fields)
+        who = {"name": session.name, "group": session.group, "kind": session.kind}
+        if session.identity is not None:
+            who["identity"] = session.identity
+        self._events.add(level, text, **who, **fields)
+
+
+def _taken(
+    session: Session, message: Functions, config: BrokerConfig
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the functions for which there is room, as there is in a hello."""
+    count = config.functions_max - len(session.functions)
+    chars = config.functions_chars_max - sum(map(len, session.functions))
+    taken: list[tuple[str, int]] = []
+    for name, version in zip(message.functions, message.versions, strict=False):
+        chars -= len(name)
+        if len(taken) == count or chars < 0 or len(name) > config.function_chars_max:
+            break
+        taken.append((name, version))
+    return tuple(name for name, _ in taken), tuple(version for _, version in taken)
 
 
 def _crash_of(session: Session, text: str) -> str:

@@ -7,7 +7,7 @@ A *peer* is a connection's routing id, new for each connection. A *pid* is one s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.function_schemas import Schemas, schemas_of
@@ -37,13 +37,15 @@ class Session:
     """One connected peer. Times in epoch milliseconds."""
 
     __slots__ = (
-        "peer", "kind", "group", "name", "pid", "os_pid", "host", "sdk", "functions",
+        "peer", "kind", "group", "name", "identity", "pid", "os_pid", "host", "sdk", "functions",
         "concurrency", "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes",
         "watches", "sequence", "refused_slots", "schemas",
     )  # fmt: skip
 
-    def __init__(self, peer: bytes, hello: Hello, now: int) -> None:
+    def __init__(self, peer: bytes, hello: Hello, now: int, identity: str | None = None) -> None:
         self.peer = peer
+        #: whose key the peer has; None: the broker asks for none
+        self.identity = identity
         self.kind = hello.kind
         self.group = hello.group
         self.name = hello.name
@@ -109,6 +111,10 @@ def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
     return None
 
 
+def _nobody(_peer: bytes) -> None:
+    """Return None: nobody is asked who it is."""
+
+
 def callees(functions: Iterable[str], versions: Iterable[int]) -> frozenset[Callee]:
     """Return the functions that a node has, as calls name them: with and without a version."""
     found: set[Callee] = set()
@@ -125,12 +131,15 @@ class Sessions:
     ----------
     by_peer, by_name, by_pid
         The connected peers. To be read by everybody, and changed by `add` and `remove` only.
+    identity_of
+        Returns whose key a connection has; None: the broker asks for none. Set by the shell.
     """
 
     def __init__(self) -> None:
         self.by_peer: dict[bytes, Session] = {}
         self.by_name: dict[str, Session] = {}
         self.by_pid: dict[str, Session] = {}
+        self.identity_of: Callable[[bytes], str | None] = _nobody
         self._by_group: dict[str, dict[str, Session]] = {}
         #: The lease renewed longest ago comes first, so one look can show that no peer is silent.
         self._by_beat: OrderedDict[bytes, Session] = OrderedDict()

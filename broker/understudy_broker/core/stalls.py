@@ -50,7 +50,7 @@ class Stalls:
     def on_pulse(self, peer: bytes, pid: str) -> None:
         """Note that a connection shows the pulse of a node; an earlier one counts no more."""
         session = self._sessions.by_pid.get(pid)
-        if session is not None:
+        if session is not None and session.identity == self._sessions.identity_of(peer):
             self.forget(session)
             session.pulse = peer
             self._pulses[peer] = session

@@ -23,14 +23,16 @@ import zmq
 
 from understudy_broker.address import DEFAULT_ADDRESS
 from understudy_broker.errors import LinkError, ProtocolMismatchError
+from understudy_broker.keys.peer_keys import BROKER_KEY_ENV, KEY_ENV, PeerKeys
 from understudy_broker.link.pulse import Pulse
 from understudy_broker.link.session import LinkSession
 from understudy_broker.link.way import DIRECT, Way
 from understudy_broker.protocol.frames import FrameError, decode_to_peer, version_of
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Bye, Hello, ToPeer, Welcome
+from understudy_broker.transport.curve import MECHANISM_MISMATCH, as_client
 from understudy_broker.transport.host_names import Destination, UnknownHostError, is_ipv6
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
-from understudy_broker.transport.monitor import ConnectionMonitor
+from understudy_broker.transport.monitor import ConnectionEvent, ConnectionMonitor
 from understudy_broker.transport.socket import Pause, TrioSocket
 
 HelloFactory: TypeAlias = Callable[[], Hello]
@@ -53,6 +55,13 @@ CONNECT_MS: Final = 3_000
 _NS_PER_MS: Final = 1_000_000
 #: Of its own, because this may run in a thread of a program that relies on `random` and its seed.
 _CHANCE: Final = random.Random()
+_FAILED_HANDSHAKES: Final = frozenset(
+    {
+        zmq.Event.HANDSHAKE_FAILED_AUTH,
+        zmq.Event.HANDSHAKE_FAILED_PROTOCOL,
+        zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,
+    }
+)
 
 
 class LinkConnection:
@@ -123,6 +132,8 @@ class LinkConnection:
         #: what shows the broker that this process lives, if it is a node
         self._pulse: Pulse | None = None
         self._is_node = False
+        #: why the handshake failed, if the last one did and the reason is known
+        self._refusal: str | None = None
         #: True during the goodbye, when nobody takes messages any more
         self._leaving = False
 
@@ -280,7 +291,8 @@ class LinkConnection:
             self._notify()
             return
         socket = _new_socket(self._context, address, self._destination.has_others)
-        self._unsent, self._greeted = [], False
+        as_client(socket, self._way.keys)
+        self._unsent, self._greeted, self._refusal = [], False, None
         linger_ms = 0
         with TrioSocket(socket, shared=True) as self.socket:
             monitor = ConnectionMonitor(socket)
@@ -288,7 +300,7 @@ class LinkConnection:
                 _connect(socket, self.url, address, self.session)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wake_at_events, monitor, self.socket)
-                    self._pulse = Pulse(self._context, address)
+                    self._pulse = Pulse(self._context, address, self._way.keys)
                     nursery.start_soon(self._pulse.keep)
                     await self._use(self.socket, monitor)
                     nursery.cancel_scope.cancel()
@@ -298,7 +310,7 @@ class LinkConnection:
                 self.interrupt()
                 linger_ms = self._say_bye(self.socket)
                 if linger_ms:
-                    await self._wait_for_bye(self.socket)
+                    await _wait_for_bye(self.session, self.socket)
                 raise
             finally:
                 monitor.close()
@@ -317,26 +329,18 @@ class LinkConnection:
         self._send(socket, monotonic_ns() // _NS_PER_MS)
         return BYE_LINGER_MS
 
-    async def _wait_for_bye(self, socket: TrioSocket) -> None:
-        """Wait for the broker's goodbye, because to close without it looks like a crash."""
-        session = self.session
-        with trio.move_on_after(BYE_WAIT_S, shield=True):
-            while not session.broker_left:
-                for parts in socket.receive_nowait():
-                    with suppress(FrameError):
-                        if session.accepts(parts[-1]):
-                            session.receive(decode_to_peer(parts[-1]), monotonic_ns() // _NS_PER_MS)
-                if not session.broker_left:
-                    await socket.wait()
-
     def _disconnected(self) -> None:
         rejoins = f"this process joins the broker at {self.url} anew" if self.rejoining else None
-        reason = self.session.last_error or rejoins or f"the connection to {self.url} closed"
+        reason = self.session.last_error or rejoins or self._closed_text
         if self.session.close(reason) and self._on_disconnected is not None:
             self._on_disconnected(reason)
         if reason == rejoins:
             self.session.last_error = None  # If the broker does not answer, that is not why.
         self._notify()
+
+    @property
+    def _closed_text(self) -> str:
+        return f"the connection to {self.url} closed"
 
     # While connected -----------------------------------------------------------------------------
 
@@ -352,9 +356,12 @@ class LinkConnection:
         session, now = self.session, monotonic_ns() // _NS_PER_MS
         for event in monitor.drain():
             if event.event == zmq.Event.HANDSHAKE_SUCCEEDED and not self._greeted:
+                self._refusal = None
                 self._greet(socket)
+            elif event.event in _FAILED_HANDSHAKES:
+                self._refusal = _refusal_text(event, self.url, self._way.keys) or self._refusal
             elif event.event == zmq.Event.DISCONNECTED:
-                session.last_error = self._way.obstacle or f"the connection to {self.url} closed"
+                session.last_error = self._way.obstacle or self._refusal or self._closed_text
                 self._receive(socket, now)
                 return None
             elif event.event == zmq.Event.CONNECT_RETRIED and not self._greeted:
@@ -417,6 +424,18 @@ class LinkConnection:
                 self._notify()
 
 
+async def _wait_for_bye(session: LinkSession, socket: TrioSocket) -> None:
+    """Wait for the broker's goodbye, because to close without it looks like a crash."""
+    with trio.move_on_after(BYE_WAIT_S, shield=True):
+        while not session.broker_left:
+            for parts in socket.receive_nowait():
+                with suppress(FrameError):
+                    if session.accepts(parts[-1]):
+                        session.receive(decode_to_peer(parts[-1]), monotonic_ns() // _NS_PER_MS)
+            if not session.broker_left:
+                await socket.wait()
+
+
 async def _wake_at_events(monitor: ConnectionMonitor, socket: TrioSocket) -> None:
     while True:
         await monitor.wait()
@@ -439,6 +458,38 @@ def _new_socket(
     if is_one_of_several:
         socket.set(zmq.CONNECT_TIMEOUT, CONNECT_MS)
     return socket
+
+
+def _refusal_text(event: ConnectionEvent, url: str, keys: PeerKeys | None) -> str | None:
+    """Return in words why a handshake failed; None if that has nothing to do with keys."""
+    if event.event == zmq.Event.HANDSHAKE_FAILED_AUTH and keys is not None:
+        name = f" ({keys.pair.name})" if keys.pair.name else ""
+        return (
+            f"the broker at {url} does not take the key of this process{name}, {keys.pair.public}: "
+            "it does not know it, or the key has expired or was revoked"
+        )
+    if event.event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL and event.value == MECHANISM_MISMATCH:
+        if keys is None:
+            return (
+                f"the broker at {url} asks for keys, and this process has none: name them in "
+                f"{KEY_ENV} and {BROKER_KEY_ENV}"
+            )
+        return (
+            f"the broker at {url} has no keys, and this process has: so it may be another broker "
+            f"than the one that is meant. Give it keys, or unset {KEY_ENV} and {BROKER_KEY_ENV}"
+        )
+    if event.event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
+        if keys is None:
+            # A broker that asks for keys may have closed the connection before this end saw that.
+            return (
+                f"the connection to {url} closed during the handshake: the broker may ask for "
+                f"keys, which this process has none of ({KEY_ENV} and {BROKER_KEY_ENV})"
+            )
+        return (
+            f"the broker at {url} does not answer to the key in {BROKER_KEY_ENV}, {keys.broker}: "
+            "most often that is the key of another broker"
+        )
+    return None
 
 
 def _note_no_frame(

@@ -21,8 +21,10 @@ from typing import Final
 import trio
 import zmq
 
+from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import Pulse as PulseMessage
+from understudy_broker.transport.curve import as_client
 from understudy_broker.transport.host_names import is_ipv6
 from understudy_broker.transport.loop_lock import LoopThread
 from understudy_broker.transport.monitor import ConnectionMonitor
@@ -43,9 +45,14 @@ class Pulse:
     url
         The broker's numeric address. A broker in this process, at an ``inproc`` address, gets no
         pulse: whatever keeps the node from running keeps the broker from running too.
+    keys
+        Those of the first connection.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], url: str) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], url: str, keys: PeerKeys | None = None
+    ) -> None:
+        self._keys = keys
         self._context = context
         self._url = url
         self._loop = LoopThread()
@@ -80,6 +87,7 @@ class Pulse:
     async def _show(self, socket: zmq.Socket[bytes]) -> None:
         interval_ms = max(self._lease_ttl_ms // PINGS_PER_LEASE, 1)
         socket.set(zmq.LINGER, 0)
+        as_client(socket, self._keys)
         socket.set(zmq.IPV6, int(is_ipv6(self._url)))
         # Another connection would be a stranger to the broker, so ZeroMQ must not make one itself.
         socket.set(zmq.RECONNECT_IVL, -1)

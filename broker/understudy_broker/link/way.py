@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from understudy_broker.keys.peer_keys import PeerKeys
+
 
 class Way(Protocol):
     """Leads connections to brokers. Everything is called on the loop of the links."""
@@ -15,15 +17,22 @@ class Way(Protocol):
     def obstacle(self) -> str | None:
         """Why the last connection came to nothing, in words; None if it did not."""
 
+    @property
+    def keys(self) -> PeerKeys | None:
+        """The keys that a broker asks for; None: it asks for none."""
 
-class _Direct:
+
+class Direct:
     """ZeroMQ's own way: the address itself."""
 
     obstacle = None
+
+    def __init__(self, keys: PeerKeys | None = None) -> None:
+        self.keys = keys
 
     def entrance(self, url: str) -> str:
         """Return the address as it is."""
         return url
 
 
-DIRECT: Final[Way] = _Direct()
+DIRECT: Final[Way] = Direct()

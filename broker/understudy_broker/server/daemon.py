@@ -26,6 +26,7 @@ from understudy_broker.process import (
 )
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.server.founding import ask_others
+from understudy_broker.server.keys import BrokerKeys
 from understudy_broker.server.logs import Log, make_log
 from understudy_broker.server.placement import KEY, from_text, runs_text, to_text
 from understudy_broker.server.served import mark_served
@@ -82,6 +83,7 @@ def run_broker(
     stopper = _Stopper()
     try:
         with StopSignals(stopper.signaled) as signals:
+            keys = None if settings.keys is None else BrokerKeys(settings.keys)
             if watch is not None:
                 stopper.ask = watch(stopper.request)
                 signals.kills = stopper.ask is None
@@ -98,7 +100,7 @@ def run_broker(
                 ),
             )
             try:
-                trio.run(_main, settings, store, stopper, log, on_listening)
+                trio.run(_main, settings, store, keys, stopper, log, on_listening)
             finally:
                 store.close()
     except OpeningStoppedError as stopped:
@@ -216,14 +218,16 @@ async def _wait_for_clock(
 async def _main(
     settings: BrokerSettings,
     store: Store,
+    keys: BrokerKeys | None,
     stopper: _Stopper,
     log: Log,
     on_listening: Callable[[str], None],
 ) -> None:
-    if settings.open_to_others:
+    if settings.open_to_others and keys is None:
         text = (
-            f"{settings.listen} can be reached by other machines, and there is no authentication: "
-            "anyone who can reach it can call, read and cancel everything"
+            f"{settings.listen} can be reached by other machines, and without keys there is no "
+            "authentication: anyone who can reach it can call, read and cancel everything "
+            "(--insecure)"
         )
         log("warning", text, {})
 
@@ -238,6 +242,8 @@ async def _main(
             text += f", broker {config.name}"
             if config.deployment:
                 text += f" of the deployment {config.deployment}"
+        if keys is not None:
+            text += f", keys of {settings.keys}"
         log("info", text, {})
         on_listening(address)
         tune_collection()
@@ -248,7 +254,7 @@ async def _main(
     await _wait_for_clock(settings, store, stop, log)
     if stop.is_set():
         return
-    placed = await _placed(settings, store, stop, log)
+    placed = await _placed(settings, store, keys, stop, log)
     if placed is None:
         return
     config = placed
@@ -259,12 +265,17 @@ async def _main(
         stop=stop,
         log=log,
         accepted_clock=settings.accept_clock,
+        keys=keys,
         on_started=on_started,
     )
 
 
 async def _placed(
-    settings: BrokerSettings, store: Store, stop: trio.Event, log: Log
+    settings: BrokerSettings,
+    store: Store,
+    keys: BrokerKeys | None,
+    stop: trio.Event,
+    log: Log,
 ) -> BrokerConfig | None:
     """Return the configuration with the slots that are this broker's; None at a stop."""
     config, wanted = settings.broker_config(), settings.wanted()
@@ -277,7 +288,7 @@ async def _placed(
         return config
     placement = at_start(wanted, stored, is_empty=not store.snapshot.now)
     if placement is None:
-        placement = await ask_others(wanted, stored, settings.listen, log, stop)
+        placement = await ask_others(wanted, stored, settings.listen, log, stop, keys)
         if placement is None:
             return None
     if placement != stored:

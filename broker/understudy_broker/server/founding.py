@@ -19,6 +19,7 @@ import zmq
 
 from understudy_broker.errors import LinkError
 from understudy_broker.link.link import Link, open_link
+from understudy_broker.link.way import Direct, Way
 from understudy_broker.protocol.frames import FrameError, FrameLimits, decode_to_broker, encode
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
@@ -27,6 +28,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_broker.server.keys import BrokerKeys, gate_of
 from understudy_broker.server.logs import Log
 from understudy_broker.server.placement import Placement
 from understudy_broker.server.start import Answer, Map, New, Silent, Wait, Wanted, after_answers
@@ -51,7 +53,12 @@ _LIMITS: Final = FrameLimits(frame_bytes_max=1 * MIB)
 
 
 async def ask_others(
-    wanted: Wanted, stored: Placement | None, listen: str, log: Log, stop: trio.Event
+    wanted: Wanted,
+    stored: Placement | None,
+    listen: str,
+    log: Log,
+    stop: trio.Event,
+    keys: BrokerKeys | None = None,
 ) -> Placement | None:
     """Return the placement of a broker, as soon as the others have said enough.
 
@@ -61,6 +68,8 @@ async def ask_others(
         The placement of its store; None: it is new.
     listen
         Its own address; the broker listens there meanwhile, and not any more on return.
+    keys
+        As for `serve`.
 
     Returns
     -------
@@ -81,9 +90,11 @@ async def ask_others(
             frame_bytes_max=_LIMITS.frame_bytes_max,
             outgoing_bytes_max=64 * KIB,
             busy_poll_s=0,
+            gate=gate_of(context, keys),
         )
         try:
-            founding = _Founding(wanted, stored, context, transport, log)
+            way = Direct(None if keys is None else keys.for_brokers)
+            founding = _Founding(wanted, stored, context, transport, log, way)
             return await _found(founding, stop)
         finally:
             transport.close()
@@ -125,7 +136,9 @@ class _Founding:
         context: zmq.Context[zmq.Socket[bytes]],
         transport: RouterTransport,
         log: Log,
+        way: Way,
     ) -> None:
+        self._way = way
         self._wanted = wanted
         self._stored = stored
         self._context = context
@@ -211,6 +224,7 @@ class _Founding:
                     on_messages,
                     context=self._context,
                     on_connected=on_connected,
+                    way=self._way,
                 ) as link:
                     links.append(link)
                     await heard.wait()

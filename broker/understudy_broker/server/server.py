@@ -31,9 +31,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import date
+from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -46,7 +47,9 @@ from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event
 from understudy_broker.core.outbox import Frame
+from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.server.group_commit import GroupCommit
+from understudy_broker.server.keys import BrokerKeys, gate_of
 from understudy_broker.server.log_limit import LogLimit
 from understudy_broker.server.logs import Log, log_to_logging
 from understudy_broker.server.sharing import LEAVE_S, STALE_S, Sharing
@@ -54,6 +57,7 @@ from understudy_broker.server.slot_link import SlotLink
 from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.socket import POLLIN, Pause
 from understudy_broker.transport.transport import Transport
+from understudy_broker.transport.zap import Refusal
 from understudy_broker.transport.zeromq_router import RouterTransport
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
@@ -82,12 +86,14 @@ class Server:
         transport: Transport,
         log: Log,
         accepted: date | None,
+        keys: PeerKeys | None = None,
     ) -> None:
         snapshot = store.snapshot
         wall_ns = time.time_ns if store.share is None else store.share.wall_ns
         self._clock = Clock(snapshot.now, accepted=accepted, wall_ns=wall_ns)
         machine = Machine(MachineConfig(limits=config.limits, sharded=config.slots is not None))
         self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
+        self._core.sessions.identity_of = transport.identity
         self._core.start(snapshot, self._clock(), self._clock.ahead_ms)
         #: None: no other broker has the store open
         self._sharing: Sharing | None = None
@@ -106,7 +112,7 @@ class Server:
         #: None: this broker owns all slots
         self.slot_link: SlotLink | None = None
         if config.slots is not None:
-            self.slot_link = SlotLink(config, log, transport.wake)
+            self.slot_link = SlotLink(config, log, transport.wake, keys)
         if store.share is not None:
             self._sharing = Sharing(store, store.share, self._core, self._clock, log, self._wake)
             assert self.slot_link is not None
@@ -229,6 +235,16 @@ class Server:
             core.receive(peer, frame, now)
         if received.ended:
             self._lose(received.ended, now)
+        if refusals := self._transport.take_refusals():
+            self._write([_refusal_event(refusal) for refusal in refusals])
+
+    def expel_revoked(self) -> None:
+        """End the sessions of peers whose keys are no longer permitted, at once."""
+        revoked = self._transport.cut_revoked()
+        for peer in revoked:
+            self._core.expel(peer, self._clock())
+        if revoked:
+            self._transport.wake()
 
     def _is_silent(self, peer: bytes) -> bool:
         """Return whether a connection that should bring pings has brought none for a lease."""
@@ -334,6 +350,15 @@ class Server:
         self._send(self._core.stop())
 
 
+def _refusal_event(refusal: Refusal) -> Event:
+    fields: dict[str, object] = {"reason": refusal.why}
+    if refusal.address:
+        fields["address"] = refusal.address
+    if refusal.key is not None:
+        fields["key"] = refusal.key
+    return Event("warning", "a connection was refused", fields)
+
+
 async def serve(
     store: Store,
     config: BrokerConfig,
@@ -343,6 +368,7 @@ async def serve(
     stop: trio.Event | None = None,
     log: Log = log_to_logging,
     accepted_clock: date | None = None,
+    keys: BrokerKeys | None = None,
     on_started: Callable[[str], None] | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -361,6 +387,8 @@ async def serve(
     accepted_clock
         The date that a person has confirmed, see `Clock`. Whether the clock is to be doubted before
         a start is for the caller to ask: `understudy_broker.clock.question`.
+    keys
+        The keys of the broker and of its peers; None: it takes everybody.
     on_started, task_status
         Told the address at which the broker listens.
 
@@ -381,10 +409,13 @@ async def serve(
             frame_bytes_max=config.frames.frame_bytes_max,
             outgoing_bytes_max=config.outgoing_bytes_max,
             busy_poll_s=config.busy_poll_us / 1e6,
+            gate=gate_of(context, keys),
         )
         try:
-            server = Server(store, config, transport, log, accepted_clock)
-            await _serve(server, transport, context, stop, on_started, task_status)
+            own_keys = None if keys is None else keys.for_brokers
+            server = Server(store, config, transport, log, accepted_clock, own_keys)
+            watch = None if keys is None else partial(keys.watch, server.expel_revoked, log)
+            await _serve(server, transport, context, stop, watch, on_started, task_status)
         finally:
             transport.close()
     finally:
@@ -397,6 +428,7 @@ async def _serve(
     transport: Transport,
     context: zmq.Context[zmq.Socket[bytes]],
     stop: trio.Event | None,
+    watch_keys: Callable[[], Awaitable[None]] | None,
     on_started: Callable[[str], None] | None,
     task_status: trio.TaskStatus[str],
 ) -> None:
@@ -405,6 +437,8 @@ async def _serve(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.watch)
             nursery.start_soon(transport.guard, server.knows, server.warn)
+            if watch_keys is not None:
+                nursery.start_soon(watch_keys)
             if stop is not None:
                 nursery.start_soon(_stop_at, stop, server)
             if server.slot_link is not None:

@@ -79,6 +79,11 @@ class BrokerSettings(BaseSettings):
     #: Where an edge listens beside the broker, as HOST:PORT; "off": there is none. None: at the
     #: default address, if what an edge needs is installed.
     http: str | None = None
+    #: The folder with ``broker.key`` and ``rights.toml``: only peers whose keys these rights have
+    #: may connect, and all that they send is encrypted. None: there are no keys.
+    keys: Path | None = None
+    #: listen without keys where other machines can connect
+    insecure: bool = False
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
     #: ``postgresql://user@host/database``
     store: str = "sqlite:///understudy.db"
@@ -296,6 +301,7 @@ def load_settings(
         _check_agreed(settings, found.broker, sources)
     if settings.shares_database:
         _check_reachable(settings, sources)
+    _check_secure(settings, sources)
     return settings.one_of(found.deployment).read_from(path if raw else None)
 
 
@@ -360,6 +366,17 @@ def _check_reachable(settings: BrokerSettings, sources: _Sources) -> None:
             f"setting 'listen'{sources.source_of('listen')}: it is {settings.listen!r}, so say "
             "where the other brokers and all peers reach this one, by the setting address, as in "
             "--set address=tcp://10.0.0.5:5577, and let it have a port of its own"
+        )
+
+
+def _check_secure(settings: BrokerSettings, sources: _Sources) -> None:
+    """Check that nobody can connect from elsewhere without a key, unless that is wanted."""
+    if settings.open_to_others and settings.keys is None and not settings.insecure:
+        raise SettingsError(
+            f"setting 'listen'{sources.source_of('listen')}: other machines can reach "
+            f"{settings.listen}, and without keys anyone there can call, read and cancel "
+            "everything. Make keys (understudy keys init --help) and name their folder with "
+            "--keys, or say --insecure if only trusted machines can reach it"
         )
 
 

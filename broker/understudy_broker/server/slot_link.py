@@ -20,9 +20,11 @@ import zmq
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import LinkError, LinkFullError
+from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.link.link import Link
 from understudy_broker.link.router import Router, open_router
 from understudy_broker.link.session import Answer
+from understudy_broker.link.way import Direct
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     Hello,
@@ -49,9 +51,18 @@ class SlotLink:
     ----------
     wake
         Ends the pause of the broker's loop.
+    keys
+        Those by which the brokers of the deployment reach each other; None: they have none.
     """
 
-    def __init__(self, config: BrokerConfig, log: Log, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: BrokerConfig,
+        log: Log,
+        wake: Callable[[], None],
+        keys: PeerKeys | None = None,
+    ) -> None:
+        self._way = Direct(keys)
         self._config = config
         self._log = log
         self._wake = wake
@@ -100,7 +111,7 @@ class SlotLink:
         """Keep the links open, for ever."""
         while True:
             try:
-                async with open_router(self._url, self, context=context) as router:
+                async with open_router(self._url, self, context=context, way=self._way) as router:
                     self._router = router
                     self._send_waiting(router)
                     await trio.sleep_forever()

@@ -34,7 +34,7 @@ GROWTH_BYTES: Final = 8 * MIB
 #: how often the log may say that connections were cut for one reason
 REPEAT_S: Final = 60.0
 #: what ZeroMQ puts before a large message, and what it sends before the first one
-_HEAD_BYTES: Final = 9
+HEAD_BYTES: Final = 9
 
 _SILENT: Final = "have said no hello"
 _ENDLESS: Final = "have sent a message that is too large, or does not end"
@@ -49,6 +49,8 @@ class ConnectionWatch:
         Who has spoken over the connections, by descriptor. It is read only.
     peer_bytes_max
         Bytes of a peer's that have come and are not delivered.
+    seal_bytes
+        Bytes that encryption adds to each message; 0: there is none.
 
     Attributes
     ----------
@@ -56,8 +58,11 @@ class ConnectionWatch:
         When each connection was opened, in trio's time, by descriptor. To be read only.
     """
 
-    def __init__(self, peers: Mapping[int, Sequence[bytes]], peer_bytes_max: int) -> None:
+    def __init__(
+        self, peers: Mapping[int, Sequence[bytes]], peer_bytes_max: int, seal_bytes: int = 0
+    ) -> None:
         self._peers = peers
+        self._more_bytes = HEAD_BYTES + seal_bytes
         self._guard = ConnectionGuard(peer_bytes_max)
         self.open: dict[int, float] = {}
         #: bytes that peers have brought
@@ -82,7 +87,7 @@ class ConnectionWatch:
 
     def brought(self, peer: bytes, size: int) -> None:
         """Note the size of a message from a peer."""
-        self._brought[peer] += size + _HEAD_BYTES
+        self._brought[peer] += size + self._more_bytes
 
     def lost(self, peer: bytes) -> None:
         """Forget a peer."""

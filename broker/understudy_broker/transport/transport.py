@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from understudy_broker.transport.send_queues import Put
 from understudy_broker.transport.socket import Pause
+from understudy_broker.transport.zap import Refusal
 
 
 class Received(NamedTuple):
@@ -94,6 +95,21 @@ class Transport(Protocol):
             Returns whether a peer has said hello.
         tell
             Writes a warning to the log.
+        """
+        ...
+
+    def identity(self, peer: bytes) -> str | None:
+        """Return whose connection a peer's is, by its key; None: nobody asks for keys here."""
+        ...
+
+    def take_refusals(self) -> list[Refusal]:
+        """Return the connections that were refused since the last call, for the log."""
+        ...
+
+    def cut_revoked(self) -> list[bytes]:
+        """End the connections whose keys are no longer permitted; return their peers.
+
+        No frame of theirs is delivered from then on.
         """
         ...
 

@@ -31,15 +31,23 @@ import zmq
 from understudy_broker.address import DEFAULT_ADDRESS, host_name
 from understudy_broker.errors import AddressInUseError, ListenError
 from understudy_broker.transport.connection_watch import ConnectionWatch
+from understudy_broker.transport.curve import MECHANISM_MISMATCH, SEAL_BYTES
+from understudy_broker.transport.gate import Gate
 from understudy_broker.transport.host_names import (
     UnknownHostError,
     is_ipv6,
     numeric_addresses,
 )
-from understudy_broker.transport.monitor import ConnectionMonitor, descriptor_of, silence_ms
+from understudy_broker.transport.monitor import (
+    ConnectionMonitor,
+    descriptor_of,
+    shut_down,
+    silence_ms,
+)
 from understudy_broker.transport.send_queues import InFlightBytes, Put, SendQueues, Sent
 from understudy_broker.transport.socket import Pause, TrioSocket
 from understudy_broker.transport.transport import Received
+from understudy_broker.transport.zap import Refusal
 from understudy_store.limits import KIB, MIB
 
 #: frames in one peer's pipe
@@ -55,7 +63,10 @@ LINGER_MS: Final = 250
 
 
 def bind_router(
-    context: zmq.Context[zmq.Socket[bytes]], listen: str, frame_bytes_max: int
+    context: zmq.Context[zmq.Socket[bytes]],
+    listen: str,
+    frame_bytes_max: int,
+    gate: Gate | None = None,
 ) -> zmq.Socket[bytes]:
     """Return a bound ROUTER with all its options set.
 
@@ -66,6 +77,8 @@ def bind_router(
         address, IPv4 before IPv6.
     frame_bytes_max
         Bytes of a frame that the broker takes.
+    gate
+        Decides who may connect; None: everybody may.
 
     Raises
     ------
@@ -89,6 +102,8 @@ def bind_router(
     # A connection that says nothing takes a descriptor for no longer than this.
     router.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     try:
+        if gate is not None:
+            gate.guard(router)
         _bind(router, listen)
     except BaseException:
         # A context does not end while one of its sockets is open.
@@ -150,6 +165,8 @@ class RouterTransport:
         Bytes of a frame that the broker takes.
     outgoing_bytes_max
         Bytes that wait for one peer; beyond, the peer is too slow.
+    gate
+        As the ROUTER has it; the transport closes it.
     """
 
     def __init__(
@@ -159,6 +176,7 @@ class RouterTransport:
         busy_poll_s: float,
         frame_bytes_max: int,
         outgoing_bytes_max: int,
+        gate: Gate | None = None,
     ) -> None:
         self._router = TrioSocket(router, busy_poll_s, joint=True)
         self._monitor = ConnectionMonitor(router)
@@ -171,9 +189,11 @@ class RouterTransport:
         #: several peers, all but the last have gone, and the monitor has not reported it yet.
         self._peers: dict[int, list[bytes]] = {}
         self._descriptors: dict[bytes, int] = {}
+        self._gate = gate
         #: descriptors that no connection has any more
         self._closed: set[int] = set()
-        self._connections = ConnectionWatch(self._peers, 2 * frame_bytes_max)
+        seal_bytes = 0 if gate is None else SEAL_BYTES
+        self._connections = ConnectionWatch(self._peers, 2 * frame_bytes_max, seal_bytes)
 
     @classmethod
     def listen(
@@ -184,19 +204,25 @@ class RouterTransport:
         frame_bytes_max: int,
         outgoing_bytes_max: int,
         busy_poll_s: float,
+        gate: Gate | None = None,
     ) -> RouterTransport:
         """Bind a ROUTER, and return a transport over it; raises as `bind_router` does."""
-        router = bind_router(context, address, frame_bytes_max)
+        router: zmq.Socket[bytes] | None = None
         try:
+            router = bind_router(context, address, frame_bytes_max, gate)
             return cls(
                 router,
                 busy_poll_s=busy_poll_s,
                 frame_bytes_max=frame_bytes_max,
                 outgoing_bytes_max=outgoing_bytes_max,
+                gate=gate,
             )
         except BaseException:
             # A context does not end while one of its sockets is open.
-            router.close(0)
+            if router is not None:
+                router.close(0)
+            if gate is not None:
+                gate.close()
             raise
 
     @property
@@ -231,7 +257,8 @@ class RouterTransport:
             if peer not in known:
                 strangers[peer] = frame
         if not self._has_descriptors:
-            return Received([], frames, [], is_complete)
+            # Within a process there is no handshake, so nobody would be known by a key.
+            return Received([], [] if self._gate is not None else frames, [], is_complete)
         if is_complete:
             self._connections.read_all()
         lost = self._read_monitor(force=bool(strangers))
@@ -240,6 +267,10 @@ class RouterTransport:
             if self._is_closed(peer, frame):
                 ended.append(peer)
                 self._connections.lost(peer)
+            elif self._gate is not None and not self._gate.admit(peer, frame):
+                shut_down(self._descriptors[peer])
+        if self._gate is not None:
+            frames = [each for each in frames if each[0] in self._gate.admitted]
         return Received(lost, frames, ended, is_complete)
 
     def take_lost(self) -> list[bytes]:
@@ -261,6 +292,27 @@ class RouterTransport:
         self._descriptors[peer] = descriptor
         return False
 
+    def identity(self, peer: bytes) -> str | None:
+        """Return whose connection a peer's is; None: nobody asks for keys here."""
+        holder = None if self._gate is None else self._gate.admitted.get(peer)
+        return None if holder is None else holder.identity
+
+    def take_refusals(self) -> list[Refusal]:
+        """Return the connections that were refused since the last call, for the log."""
+        return [] if self._gate is None else self._gate.take_refusals()
+
+    def cut_revoked(self) -> list[bytes]:
+        """End the connections whose keys are no longer permitted; return their peers.
+
+        No frame of theirs is delivered from now on.
+        """
+        revoked = [] if self._gate is None else self._gate.expel_revoked()
+        for peer in revoked:
+            descriptor = self._descriptors.get(peer)
+            if descriptor is not None:
+                shut_down(descriptor)
+        return revoked
+
     def _read_monitor(self, *, force: bool) -> list[bytes]:
         """Return the peers whose connection closed, and drop what waits for them."""
         lost: list[bytes] = []
@@ -270,6 +322,8 @@ class RouterTransport:
                 self._connections.closed(event.value)
                 for peer in self._peers.pop(event.value, ()):
                     self._descriptors.pop(peer, None)
+                    if self._gate is not None:
+                        self._gate.forget(peer)
                     self._drop(peer)
                     self._connections.lost(peer)
                     lost.append(peer)
@@ -278,6 +332,10 @@ class RouterTransport:
                 self._connections.opened(event.value)
             elif event.event == zmq.Event.ACCEPT_FAILED:
                 self._connections.refused(event.value)
+            elif event.event == zmq.Event.HANDSHAKE_FAILED_PROTOCOL and self._gate is not None:
+                has_none = event.value == MECHANISM_MISMATCH
+                why = "it has no key" if has_none else "it has another key of the broker, or none"
+                self._gate.refuse(Refusal(why))
         return lost
 
     def silence_ms(self, peer: bytes) -> int | None:
@@ -343,11 +401,14 @@ class RouterTransport:
 
     async def watch(self) -> None:
         """End a pause whenever the monitor has news; runs in a task beside `drive`, for ever."""
-        while True:
-            await self._monitor.wait()
-            self._router.wake()
-            # Let the loop read the monitor before this looks again.
-            await trio.lowlevel.checkpoint()
+        async with trio.open_nursery() as nursery:
+            if self._gate is not None:
+                nursery.start_soon(self._gate.run, self._router.wake)
+            while True:
+                await self._monitor.wait()
+                self._router.wake()
+                # Let the loop read the monitor before this looks again.
+                await trio.lowlevel.checkpoint()
 
     async def guard(self, is_known: Callable[[bytes], bool], tell: Callable[[str], None]) -> None:
         """Cut connections that are of no use; runs in a task beside `drive`, for ever."""
@@ -361,3 +422,5 @@ class RouterTransport:
         """Close the socket, after what was sent has left or `LINGER_MS` have passed."""
         self._monitor.close()
         self._router.close(LINGER_MS)
+        if self._gate is not None:
+            self._gate.close()

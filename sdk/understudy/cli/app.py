@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "promises": "understudy.cli.commands.promises",
     "tasks": "understudy.cli.commands.tasks",
     "schedules": "understudy.cli.commands.schedules",
+    "keys": "understudy.cli.commands.keys",
     "bench": "understudy.cli.commands.bench",
 }
 

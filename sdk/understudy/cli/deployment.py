@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import trio
 
 from understudy.client.address import broker_address
+from understudy.client.keys import process_keys
 from understudy.client.strangers import Found, flaw, passing_hello
 from understudy.client.way import open_way
 from understudy.errors import BrokerUnavailableError, ConfigurationError, innermost
@@ -205,7 +206,10 @@ def _status(
 @asynccontextmanager
 async def _open(url: str, address: str) -> AsyncIterator[Link]:
     """Open a link to a broker, through the edge at `url` if it is one."""
-    async with open_way(url) as way, open_link(address, passing_hello, _ignore, way=way) as link:
+    async with (
+        open_way(url, process_keys()) as way,
+        open_link(address, passing_hello, _ignore, way=way) as link,
+    ):
         yield link
 
 

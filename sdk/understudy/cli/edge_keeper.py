@@ -7,18 +7,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from understudy import extras
 from understudy.cli.errors import CliError
+from understudy.client.keys import NO_KEYS
 from understudy.edge.address import parse_listen
 from understudy.edge.options import EdgeOptions, load_options
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
 from understudy_actors.processes.restart import GiveUp, RestartHistory, RestartPolicy
 from understudy_broker.address import connect_address
+from understudy_broker.keys.key_files import BROKER_PUBLIC
+from understudy_broker.keys.peer_keys import BROKER_KEY_ENV, KEY_ENV
 
 #: what is given instead of an address where no edge is wanted
 OFF: Final = "off"
@@ -26,6 +30,7 @@ OFF: Final = "off"
 _NEEDED: Final = ("starlette", "hypercorn", "jsonschema", "httpcore")
 #: An address may be in use for long, most often by the edge of another broker, which does as well.
 _POLICY: Final = RestartPolicy(initial_s=0.5, max_s=30.0, max_restarts=sys.maxsize)
+NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 #: how long an edge may take to finish what is under way, until it is killed
 _STOP_S: Final = 8.0
 
@@ -77,9 +82,18 @@ class EdgeKeeper:
         Told, once, of an edge that ends.
     config
         The file with its other options, as for ``understudy edge``.
+    variables
+        What its environment has beyond that of this process.
     """
 
-    def __init__(self, listen: str, say: Callable[[str], None], config: Path | None = None) -> None:
+    def __init__(
+        self,
+        listen: str,
+        say: Callable[[str], None],
+        config: Path | None = None,
+        variables: Mapping[str, str] = NO_VARIABLES,
+    ) -> None:
+        self._variables = dict(variables)
         self._listen = listen
         self._config = config
         self._say = say
@@ -136,7 +150,7 @@ class EdgeKeeper:
         try:
             self._process = subprocess.Popen(
                 edge_command(self._listen, url, self._config),
-                env={**os.environ, LIFELINE_ENV: str(fd)},
+                env={**os.environ, **self._variables, LIFELINE_ENV: str(fd)},
                 pass_fds=(fd,),
                 # The terminal's Ctrl-C must reach only this process, which stops the edge.
                 start_new_session=True,
@@ -146,9 +160,49 @@ class EdgeKeeper:
         return self._process.wait()
 
 
+def edge_with_keys(
+    listen: str | None, keys: Path | None, say: Callable[[str], None]
+) -> tuple[str | None, Mapping[str, str]]:
+    """Return where the edge of a broker with keys listens, and what its environment has more.
+
+    An edge has a key of its own, as any peer has. Without one none is run.
+
+    Parameters
+    ----------
+    keys
+        The folder of the broker's keys; None: it has none.
+    say
+        Told that there is no edge.
+
+    Raises
+    ------
+    CliError
+        The edge was asked for, and has no key.
+    """
+    if keys is None:
+        # As the broker is this one for certain, the edge need not prove that with keys.
+        return listen, NO_KEYS
+    if os.environ.get(KEY_ENV):
+        return listen, {BROKER_KEY_ENV: os.environ.get(BROKER_KEY_ENV) or str(keys / BROKER_PUBLIC)}
+    if listen == OFF:
+        return OFF, NO_VARIABLES
+    text = (
+        f"the edge beside this broker needs a key of its own: make one (understudy keys new edge) "
+        f"and name its file in {KEY_ENV}"
+    )
+    if listen is not None:
+        raise CliError(f"{text}, or run none with --no-http")
+    if not missing():
+        say(f"no edge runs: {text}. --no-http ends this message")
+    return OFF, NO_VARIABLES
+
+
 @contextmanager
 def edge_beside(
-    listen: str | None, say: Callable[[str], None], config: Path | None = None
+    listen: str | None,
+    say: Callable[[str], None],
+    config: Path | None = None,
+    variables: Mapping[str, str] = NO_VARIABLES,
 ) -> Iterator[EdgeKeeper]:
     """Keep an edge running beside the broker of this process, once it is started in the block.
 
@@ -156,7 +210,7 @@ def edge_beside(
     ----------
     listen
         As for `EdgeKeeper`; None: where its options say, if what an edge needs is installed.
-    config
+    config, variables
         As for `EdgeKeeper`.
 
     Raises
@@ -172,7 +226,7 @@ def edge_beside(
         check_installed()
         options = check_options(config)
         listen = options.listen if listen is None else listen
-    keeper = EdgeKeeper(listen, say, config)
+    keeper = EdgeKeeper(listen, say, config, variables)
     try:
         yield keeper
     finally:

@@ -68,6 +68,7 @@ from understudy_actors.node.shell import NodeService
 from understudy_broker.address import split_addresses
 from understudy_broker.errors import LinkError
 from understudy_broker.errors import NameInUseError as NameTakenError
+from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.link.link import Link
 from understudy_broker.link.router import Router, open_router
 from understudy_broker.protocol.messages import AnyCommand, Response
@@ -96,6 +97,8 @@ class Connection:
         The settings of the node.
     connect_timeout_s
         Seconds to wait for a broker before `BrokerUnavailableError`.
+    keys
+        Those of this process; None: the broker asks for none.
 
     Attributes
     ----------
@@ -112,7 +115,9 @@ class Connection:
         boot: str,
         config: NodeConfig,
         connect_timeout_s: float,
+        keys: PeerKeys | None = None,
     ) -> None:
+        self._keys = keys
         self.url = url
         self.env = env
         self.name = name
@@ -358,7 +363,7 @@ class Connection:
         self._loop = LoopThread()
         async with (
             trio.open_nursery() as nursery,
-            open_way(self.url) as way,
+            open_way(self.url, self._keys) as way,
             open_router(self.url, self._peer, way=way) as router,
         ):
             self._availability.open(nursery)
@@ -379,7 +384,9 @@ class Connection:
         with suppress(LinkError):
             welcome = await first.wait_connected()
             known = {} if welcome.slots is None else dict(welcome.slots.brokers)
-            found = await find([each for each in addresses if each not in known.values()])
+            found = await find(
+                [each for each in addresses if each not in known.values()], self._keys
+            )
             at = known.get(welcome.broker, address_of(welcome, found) or self.url)
             wrong = flaw(self.url, [Found(at, welcome), *found])
             if wrong is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from understudy.client.keys import process_keys
 from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import ConfigurationError
 from understudy.handle import in_async_code
@@ -87,6 +88,8 @@ class ClientSession:
         The functions, values and group of the process.
     url, name, config, connect_timeout_s
         Arguments of the connection; they may change until there is one.
+    keys
+        The key and the broker's key, as given to the runtime; they are read when it connects.
     pickle
         Whether values may travel by cloudpickle.
     pickle_asked
@@ -121,7 +124,9 @@ class ClientSession:
         pickle: bool,
         embedded: Embedded | None = None,
         task_source: TaskSourceAddress | None = None,
+        keys: tuple[str | None, str | None] = (None, None),
     ) -> None:
+        self.keys = keys
         self.env = env
         self.task_source = task_source
         if task_source is not None:
@@ -189,6 +194,9 @@ class ClientSession:
         if self.embedded is not None and self.owner == os.getpid():
             self.embedded.start()
             self.url = self.embedded.url
+        # A broker of one's own is reached by nobody else, and has no keys.
+        is_own = self.embedded is not None
+        keys = None if is_own else process_keys(*self.keys)
         return Connection(
             self.url,
             self.env,
@@ -196,6 +204,7 @@ class ClientSession:
             boot=secrets.token_hex(16),
             config=self.config,
             connect_timeout_s=self.connect_timeout_s,
+            keys=keys,
         )
 
     def serve(self) -> ConnectionPort:

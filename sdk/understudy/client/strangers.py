@@ -18,6 +18,7 @@ import trio
 from understudy._version import __version__
 from understudy.client.way import open_way
 from understudy_broker.errors import LinkError
+from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.link.link import open_link
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, ToPeer, Welcome
 
@@ -68,14 +69,20 @@ def address_of(welcome: Welcome, found: Sequence[Found]) -> str | None:
     return next(same, None)
 
 
-async def find(addresses: Sequence[str]) -> list[Found]:
-    """Ask at all addresses at the same time; return those that answer, in this order."""
+async def find(addresses: Sequence[str], keys: PeerKeys | None) -> list[Found]:
+    """Ask at all addresses at the same time; return those that answer, in this order.
+
+    Parameters
+    ----------
+    keys
+        Those of this process; None: it has none.
+    """
     welcomes: dict[str, Welcome] = {}
 
     async def ask(address: str) -> None:
         try:
             async with (
-                open_way(address) as way,
+                open_way(address, keys) as way,
                 open_link(address, passing_hello, _ignore, way=way) as link,
             ):
                 with trio.move_on_after(PATIENCE_S):

@@ -28,6 +28,7 @@ from trio_websocket import (
 
 from understudy.client.address import is_http
 from understudy_broker.address import split_addresses
+from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.link.way import Way
 
 #: where an edge takes tunnels
@@ -45,9 +46,12 @@ class Tunnels:
     ----------
     url
         The address of an edge, or several with commas between them, of which any will do.
+    keys
+        Those that the brokers ask for. The edge learns nothing of them, nor of what is encrypted.
     """
 
-    def __init__(self, url: str, nursery: trio.Nursery) -> None:
+    def __init__(self, url: str, nursery: trio.Nursery, keys: PeerKeys | None = None) -> None:
+        self.keys = keys
         self.obstacle: str | None = None
         self._url = url
         self._edges = split_addresses(url)
@@ -152,8 +156,8 @@ def _why(group: BaseExceptionGroup[BaseException]) -> str:
 
 
 @asynccontextmanager
-async def open_tunnels(url: str) -> AsyncIterator[Way]:
+async def open_tunnels(url: str, keys: PeerKeys | None = None) -> AsyncIterator[Way]:
     """Lead connections through the edge at `url`, or one of several, while the block runs."""
     async with trio.open_nursery() as nursery:
-        yield Tunnels(url, nursery)
+        yield Tunnels(url, nursery, keys)
         nursery.cancel_scope.cancel()

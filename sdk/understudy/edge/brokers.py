@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 import trio
 
 from understudy._version import __version__
+from understudy.client.keys import process_keys
 from understudy.edge.watches import Watches
 from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
@@ -23,6 +24,7 @@ from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
 from understudy_broker.link.router import Router, open_router
 from understudy_broker.link.session import Answer
+from understudy_broker.link.way import Direct
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
@@ -361,8 +363,11 @@ async def open_brokers(
     LinkError
         From the block, in an exception group, when a broker refuses this peer for good, or `url` is
         no address.
+    ConfigurationError
+        The keys of this process (UNDERSTUDY_KEY) cannot be used.
     """
     brokers = Brokers(patience_s, role)
-    async with open_router(url, brokers, backlog_max=BACKLOG_MAX) as router:
+    way = Direct(process_keys())
+    async with open_router(url, brokers, backlog_max=BACKLOG_MAX, way=way) as router:
         brokers.open(router)
         yield brokers

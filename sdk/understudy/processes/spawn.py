@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from understudy.client.keys import key_variables
 from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError, innermost
 from understudy.processes.pickle_report import describe_unpicklable
@@ -129,7 +130,12 @@ def _process_specs(
     session: ClientSession, runtime_class: Callable[..., Any], group: str, nodes: int
 ) -> list[ProcessSpec]:
     shipment = _pack_shipment(session, runtime_class)
-    env = {**os.environ, "UNDERSTUDY_URL": session.url, "UNDERSTUDY_GROUP": group}
+    env = {
+        **os.environ,
+        **key_variables(*session.keys, has_none=session.embedded is not None),
+        "UNDERSTUDY_URL": session.url,
+        "UNDERSTUDY_GROUP": group,
+    }
     return [
         ProcessSpec(
             name=f"{group}/{number}",

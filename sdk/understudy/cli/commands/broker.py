@@ -62,6 +62,21 @@ Http = Annotated[
         f"[default: {DEFAULT_LISTEN}, with the extra \\[http]]",
     ),
 ]
+Keys = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The folder that understudy keys init has made: only peers with keys of its "
+        "rights.toml may connect, and all traffic is encrypted. [default: no keys]",
+    ),
+]
+Insecure = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure",
+        help="Listen without keys where other machines can connect, for whom all is permitted.",
+    ),
+]
 NoHttp = Annotated[bool, typer.Option("--no-http", help="Run no edge.")]
 LogLevel = Annotated[
     str | None,
@@ -94,6 +109,8 @@ def broker(
     name: Name = None,
     listen: Listen = None,
     store: StoreUrl = None,
+    keys: Keys = None,
+    insecure: Insecure = None,
     http: Http = None,
     no_http: NoHttp = False,
     accept_lost_journal: AcceptLostJournal = None,
@@ -115,6 +132,7 @@ def broker(
       understudy broker --store memory --listen tcp://127.0.0.1:6000
       understudy broker --config production.toml --set lease_ttl_s=5
       understudy broker --config production.toml --name a
+      understudy broker --listen tcp://10.0.0.5:5577 --keys /etc/understudy/keys
       understudy broker --name a --store postgresql://understudy@db.example/calls
 
     Several brokers share the work. Over one PostgreSQL, give each a --name of its own and the same
@@ -123,8 +141,11 @@ def broker(
     each; run each of them with the same file and its own --name.
 
     Flags override environment variables (UNDERSTUDY_BROKER__STORE and so on), which override the
-    file. If none of them says where to listen, UNDERSTUDY_URL does. There is no authentication:
-    let only trusted machines reach the address.
+    file. If none of them says where to listen, UNDERSTUDY_URL does.
+
+    Without --keys there is no authentication, so the broker listens only where no other machine can
+    connect, unless you say --insecure. With keys, peers name theirs in UNDERSTUDY_KEY and the
+    broker's in UNDERSTUDY_BROKER_KEY (see: understudy keys --help).
 
     With the extra [http], an edge runs beside the broker: a process of its own that speaks HTTP
     (see: understudy edge --help). It is started again if it dies, and ends with the broker.
@@ -135,7 +156,7 @@ def broker(
       1  it could not start, or the store failed
       2  wrong usage, or a setting is wrong
     """
-    from understudy.cli.edge_keeper import OFF, edge_beside
+    from understudy.cli.edge_keeper import OFF, edge_beside, edge_with_keys
     from understudy.cli.options import parse_pairs
     from understudy_actors.processes.fork_server import fork_point
     from understudy_actors.processes.lifeline import watch_lifeline
@@ -148,6 +169,8 @@ def broker(
         "name": name,
         "listen": listen,
         "store": store,
+        "keys": keys,
+        "insecure": insecure,
         "http": OFF if no_http else http,
         "accept_lost_journal": accept_lost_journal,
         "log_level": log_level,
@@ -163,5 +186,10 @@ def broker(
         return None if lifeline is None else lifeline.ask_to_stop
 
     log = log_of(loaded)
-    with edge_beside(loaded.http, lambda text: log("warning", text, {}), config) as edge:
+
+    def say(text: str) -> None:
+        log("warning", text, {})
+
+    http, variables = edge_with_keys(loaded.http, loaded.keys, say)
+    with edge_beside(http, say, config, variables) as edge:
         return run_broker(loaded, watch, edge.start)

@@ -16,10 +16,16 @@ import typer
 
 from understudy.cli.options import App
 from understudy.cli.printing import out
+from understudy.client.keys import NO_KEYS
 from understudy.edge.address import DEFAULT_LISTEN
 from understudy_actors.errors import describe_exit
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
-from understudy_broker.address import DEFAULT_ADDRESS
+from understudy_broker.address import (
+    DEFAULT_ADDRESS,
+    InvalidBrokerAddressError,
+    check_address,
+    is_reachable_by_others,
+)
 from understudy_broker.process import StopSignals
 
 if TYPE_CHECKING:
@@ -57,6 +63,13 @@ def dev(
         ),
     ] = None,
     no_http: Annotated[bool, typer.Option("--no-http", help="Run no edge.")] = False,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure",
+            help="Listen where other machines can connect: anyone there can do everything.",
+        ),
+    ] = False,
     watch: Annotated[
         Path, typer.Option(metavar="FOLDER", help="The folder whose .py files are watched.")
     ] = Path(),
@@ -87,11 +100,13 @@ def dev(
     protect_output()
     if not watch.is_dir():
         raise UsageError(f"--watch {str(watch)!r} is not a folder: name one that exists")
+    if not insecure:
+        check_secure(listen)
     watcher = FileWatcher(watch)
     stopped = threading.Event()
     with (
         EmbeddedBroker(store, listen) as broker,
-        edge_beside(OFF if no_http else http, say) as edge,
+        edge_beside(OFF if no_http else http, say, variables=NO_KEYS) as edge,
     ):
         say(f"broker at {broker.endpoint}, store {store}; watching {watcher.folder}")
         edge.start(broker.endpoint)
@@ -100,6 +115,19 @@ def dev(
         with StopSignals(stopped.set, on_kill=node.kill) as signals, node:
             _reload_until(stopped, broker, node, watcher)
     return 128 + signals.received
+
+
+def check_secure(listen: str) -> None:
+    """Raise `UsageError` if other machines can reach an address; a wrong one is no matter here."""
+    from understudy.cli.errors import UsageError
+
+    with suppress(InvalidBrokerAddressError):
+        if is_reachable_by_others(check_address(listen)):
+            raise UsageError(
+                f"--listen {listen}: other machines can reach it, and this broker has no keys, so "
+                "anyone there can call, read and cancel everything. Say --insecure if only trusted "
+                "machines can reach it, or run: understudy broker --keys FOLDER"
+            )
 
 
 def say(text: str) -> None:
@@ -148,7 +176,7 @@ class _NodeProcess:
         fd = self._lifeline.child_fd
         self._process = subprocess.Popen(
             self._argv,
-            env={"PYTHONUNBUFFERED": "1", **os.environ, LIFELINE_ENV: str(fd)},
+            env={"PYTHONUNBUFFERED": "1", **os.environ, **NO_KEYS, LIFELINE_ENV: str(fd)},
             pass_fds=(fd,),
             # The terminal's Ctrl-C must reach only this process, which stops the node in order.
             start_new_session=True,

@@ -21,6 +21,7 @@ name = "b"
 listen = "tcp://*:5578"
 address = "tcp://10.0.0.6:5578"
 store = "sqlite:////var/lib/b.db"
+keys = "/etc/understudy/keys"
 cwd = "elsewhere"
 """
 
@@ -233,7 +234,9 @@ class TestSharedDatabase:
         assert config.slots == SlotMap(0, (("b", "tcp://127.0.0.1:5578"),), ())
 
     def test_a_name_is_enough_without_tables(self) -> None:
-        settings = load("[broker]", name="b", store=self.STORE, listen="tcp://10.0.0.7:5577")
+        settings = load(
+            "[broker]", name="b", store=self.STORE, listen="tcp://10.0.0.7:5577", keys="k"
+        )
         assert settings.shares_database
         assert settings.broker_config().slots == SlotMap(0, (("b", "tcp://10.0.0.7:5577"),), ())
 
@@ -246,7 +249,7 @@ class TestSharedDatabase:
     def test_the_others_must_be_told_where_it_is(self, listen: str) -> None:
         flags = {"name": "b", "store": self.STORE, "listen": listen}
         assert "so say where the other brokers and all peers reach" in error("[broker]", **flags)
-        settings = load("[broker]", address="tcp://10.0.0.7:5577", **flags)
+        settings = load("[broker]", address="tcp://10.0.0.7:5577", insecure=True, **flags)
         assert settings.broker_config().slots == SlotMap(0, (("b", "tcp://10.0.0.7:5577"),), ())
 
     def test_the_name_is_one(self) -> None:

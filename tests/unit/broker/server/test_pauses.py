@@ -17,6 +17,7 @@ from understudy_broker.server.server import Server
 from understudy_broker.transport.send_queues import Put
 from understudy_broker.transport.socket import Pause
 from understudy_broker.transport.transport import Received
+from understudy_broker.transport.zap import Refusal
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import Value
 from understudy_store.store import LookupResult, Store, open_store
@@ -67,6 +68,15 @@ class Frames:
 
     def silence_ms(self, peer: bytes) -> int | None:
         return None
+
+    def identity(self, peer: bytes) -> str | None:
+        return None
+
+    def take_refusals(self) -> list[Refusal]:
+        return []
+
+    def cut_revoked(self) -> list[bytes]:
+        return []
 
     async def drive(self, turn: Callable[[], Pause | None]) -> None:
         self.turn = turn

@@ -103,7 +103,22 @@ def test_the_source_of_a_wrong_setting_is_named(
 def test_an_address_tells_whether_other_machines_can_connect(
     listen: str, open_to_others: bool
 ) -> None:
-    assert load_settings(flags={"listen": listen}).open_to_others is open_to_others
+    settings = load_settings(flags={"listen": listen, "insecure": True})
+    assert settings.open_to_others is open_to_others
+
+
+@pytest.mark.parametrize("listen", ["tcp://*:5577", "tcp://10.0.0.5:5577", "tcp://eth0:5577"])
+def test_a_broker_without_keys_does_not_listen_to_other_machines(
+    listen: str, clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match=r"'listen' \(flag --listen\).*keys init.*--insecure"):
+        load_settings(flags={"listen": listen})
+    assert load_settings(flags={"listen": listen, "keys": "/k"}).keys == Path("/k")
+    monkeypatch.setenv("UNDERSTUDY_BROKER__KEYS", "/etc/keys")
+    assert load_settings(flags={"listen": listen}).keys == Path("/etc/keys")
+    monkeypatch.delenv("UNDERSTUDY_BROKER__KEYS")
+    (clean / "understudy.toml").write_text("[broker]\ninsecure = true\n")
+    assert load_settings(flags={"listen": listen}).insecure
 
 
 def test_a_broker_listens_where_clients_look_for_it(

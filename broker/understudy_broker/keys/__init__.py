@@ -1,0 +1,1 @@
+"""Keys of brokers and peers: their files, and whose they are."""
