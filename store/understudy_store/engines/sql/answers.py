@@ -24,6 +24,8 @@ from understudy_store.machine.projection import projected, projected_row
 #: Executes a query and returns its rows; of those that are not taken it need not read any.
 Ask: TypeAlias = Callable[[Select[Any] | CompoundSelect[Any]], Iterable[Sequence[Any]]]
 
+#: rows that are in memory at a time before they are taken
+_ROWS_AT_ONCE: Final = 256
 _id_of: Final = itemgetter(0)
 _size_of: Final = itemgetter(1)
 
@@ -58,11 +60,17 @@ def answer(queries: Queries, read: Read, ask: Ask) -> Reply:
 
 
 def asking(connection: Connection) -> Ask:
-    """Return what executes queries over a connection of SQLAlchemy, and reads row by row."""
+    """Return what executes queries over a connection of SQLAlchemy.
+
+    It reads a few rows at a time, and at most about as many again as are taken.
+    """
 
     def ask(query: Select[Any] | CompoundSelect[Any]) -> Iterator[Sequence[Any]]:
+        count = 1
         with connection.execute(query) as rows:
-            yield from rows
+            while found := rows.fetchmany(count):
+                yield from found
+                count = min(2 * count, _ROWS_AT_ONCE)
 
     return ask
 
