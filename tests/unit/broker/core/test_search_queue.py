@@ -36,6 +36,7 @@ def test_later_requests_are_answered_before_a_search_that_takes_long(
     asked = rig.ask(C, search)
     step(rig)
     assert rig.core.searches.take() is not None
+    rig.ask(D, search)
     assert rig.create(C, "later", target=None).status == 201
     assert rig.core.searches.take() is None, "one at a time"
     rig.core.searches.answered(rig.engine.search(rig.read(search), 1))
