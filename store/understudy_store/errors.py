@@ -65,5 +65,9 @@ class StoreClosedError(StoreError):
     """The store was closed before the call."""
 
 
+class SearchTimeoutError(StoreError):
+    """A search took longer than searches may."""
+
+
 class OpeningStoppedError(StoreError):
     """The store's owner did not want it any more before it was open."""

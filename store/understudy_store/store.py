@@ -25,6 +25,7 @@ from understudy_store.engines.remote import Begun, RemoteEngine
 from understudy_store.engines.schemes import open_engine
 from understudy_store.engines.shared import Holdings, SharedEngine
 from understudy_store.errors import (
+    SearchTimeoutError,
     StoreClosedError,
     StoreDatabaseError,
     StoreError,
@@ -43,6 +44,8 @@ _T = TypeVar("_T")
 LookupResult: TypeAlias = list[Row] | StoreFailedError
 #: the replies to the reads, in their order; or the reason why nothing was done
 CommitResult: TypeAlias = list[Reply] | StoreFailedError
+#: the reply to a search; or the reason why the store cannot be read any more
+SearchResult: TypeAlias = Reply | StoreFailedError
 #: live work in some slots; or the reason why the store cannot be read any more
 SlotsResult: TypeAlias = Snapshot | StoreFailedError
 #: the owners of all slots after a hand-over; or the reason why nothing more is done
@@ -57,8 +60,8 @@ INLINE_BYTES_MAX: Final = 128 * KIB
 class Store:
     """An open engine with its threads. Takes `engine` over.
 
-    `lookup`, `commit` and `close` may each be called from another thread, each of them from one at
-    a time.
+    `lookup`, `commit`, `search` and `close` may each be called from another thread, each of them
+    from one at a time.
 
     Examples
     --------
@@ -89,6 +92,8 @@ class Store:
         self._at_work = False
         self._writer = _Worker("understudy-store-writer")
         self._reader = None if engine.inline else _Worker("understudy-store-reader")
+        #: None: nothing has been searched yet
+        self._searcher: _Worker | None = None
 
     @property
     def description(self) -> str:
@@ -193,7 +198,8 @@ class Store:
         changes
             One transaction; not to be touched again. Empty changes: only the reads are done.
         reads
-            Answered after the changes, seeing exactly this commit.
+            Answered after the changes, seeing exactly this commit. Later commits wait for them:
+            see `search`.
         on_done
             Called once, with the result, if this returns None: on the writer thread, possibly
             before this has returned. It must be quick and must not raise: a commit that cannot be
@@ -235,6 +241,41 @@ class Store:
         self, begun: Begun[list[Reply]], on_done: Callable[[CommitResult], None]
     ) -> None:
         self._enqueue(lambda: self._unless_failed(begun.complete), on_done)
+
+    def search(
+        self, read: Read, time_limit_s: float, on_done: Callable[[SearchResult], None]
+    ) -> None:
+        """Answer a search beside commits and lookups, on a thread of its own; see `Engine.search`.
+
+        Searches are done one after the other. How many wait is for the caller to bound.
+
+        Parameters
+        ----------
+        read
+            Sees at least every commit that was reported before this call.
+        time_limit_s
+            How long it may read. One that takes longer is refused with 413.
+        on_done
+            Called once with the answer, as for `lookup`, unless the store is closed before. A
+            search that could not be read is refused with 503, and the store goes on.
+
+        Raises
+        ------
+        StoreClosedError
+        """
+        self._check_open()
+        if self._searcher is None:
+            self._searcher = _Worker("understudy-store-searcher")
+
+        def work() -> SearchResult | None:
+            result = self._failure or _searched(self._engine, read, time_limit_s)
+            return self._fail(result) if isinstance(result, StoreError) else result
+
+        def report(result: SearchResult | None) -> None:
+            if result is not None:
+                on_done(result)
+
+        self._searcher.put(_job(work, report))
 
     def load_slots(self, slots: Collection[int], on_done: Callable[[SlotsResult], None]) -> None:
         """Load what a machine needs to go on with slots that this broker has by the holdings.
@@ -343,6 +384,8 @@ class Store:
         self._writer.stop()
         if self._reader is not None:
             self._reader.stop()
+        if self._searcher is not None:
+            self._searcher.stop()
         with self._engine_lock:
             self._engine.close()
 
@@ -446,6 +489,26 @@ def _job(work: Callable[[], _T], report: Callable[[_T], None]) -> Callable[[], C
         return lambda: report(result)
 
     return job
+
+
+def _searched(engine: Engine, read: Read, time_limit_s: float) -> Reply | StoreError | None:
+    """Return a reply; the error of a store that is another broker's; None if it is closed."""
+    try:
+        return engine.search(read, time_limit_s)
+    except SearchTimeoutError:
+        return Reply(
+            413,
+            f"the search has read for {time_limit_s:g} s, which is as long as one may (the "
+            "broker's setting search_s): narrow it, by a prefix of the ids, by an origin, or by "
+            "the state pending",
+        )
+    except StoreClosedError:
+        return None
+    except (StoreFencedError, StoreRolledBackError) as error:
+        return error
+    except Exception as error:
+        # Nothing is known to be wrong with commits: they find out for themselves.
+        return Reply(503, f"the store could not be searched: {error}")
 
 
 def _or_raise(result: list[_T] | StoreFailedError) -> list[_T]:

@@ -14,6 +14,7 @@ _FLOW: Final = "core/test_flow_control.py"
 _MEMBERS: Final = "core/test_membership.py"
 _COALESCER: Final = "core/test_reply_coalescer.py"
 _CORE_RANDOM: Final = "core/test_core_random.py"
+_SEARCH_QUEUE: Final = "core/test_search_queue.py"
 _WATCHES: Final = "core/test_watches.py"
 _STOP_SIGNALS: Final = "tests/integration/broker/test_stop_signals.py"
 _SERVER: Final = "tests/integration/broker/test_server.py"
@@ -373,4 +374,67 @@ _SIGNALS: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_BATCHES, *_FRAMES_IN_ORDER, *_DELAYED_REPLIES, *_SIGNALS)
+_SEARCHING: Final = (
+    _mutant(
+        "searches-all-at-once",
+        None,
+        "one search is under way at a time",
+        "understudy_broker.core.search_queue.SearchQueue.begin",
+        swap("self.under_way is not None", "False"),
+        _SEARCH_QUEUE,
+    ),
+    _mutant(
+        "searches-of-one-peer-first",
+        None,
+        "peers take turns with their searches",
+        "understudy_broker.core.search_queue.SearchQueue.begin",
+        swap(
+            "del self._waiting[peer]\nif queue:\n    self._waiting[peer] = queue",
+            "if not queue:\n    del self._waiting[peer]",
+        ),
+        f"{_SEARCH_QUEUE}::test_peers_take_turns",
+    ),
+    _mutant(
+        "searches-without-bound",
+        None,
+        "searches that wait are bounded for a peer and for all",
+        "understudy_broker.core.search_queue.SearchQueue.admit",
+        swap("self._total >= self._total_max", "False"),
+        _SEARCH_QUEUE,
+    ),
+    _mutant(
+        "searches-of-a-peer-without-bound",
+        None,
+        "searches that wait are bounded for a peer and for all",
+        "understudy_broker.core.search_queue.SearchQueue.admit",
+        swap("count >= self._peer_max", "False"),
+        _SEARCH_QUEUE,
+    ),
+    _mutant(
+        "search-before-its-commit",
+        None,
+        "a search begins once all that its peer asked for before is committed",
+        "understudy_broker.core.requests.RequestHandlers._search",
+        swap(
+            "self._outbox.add_search(Search(session, corr, command, now))",
+            "self._searches.add([Search(session, corr, command, now)])",
+        ),
+        _SEARCH_QUEUE,
+    ),
+    _mutant(
+        "searches-for-the-deaf",
+        None,
+        "no page is read for a peer that takes none",
+        "understudy_broker.core.flow_control.FlowControl.takes_replies",
+        swap("self.budget.sent.get(peer, 0) < self.budget.bytes_max", "True"),
+        _FLOW,
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *_BATCHES,
+    *_FRAMES_IN_ORDER,
+    *_DELAYED_REPLIES,
+    *_SIGNALS,
+    *_SEARCHING,
+)

@@ -16,6 +16,7 @@ _SWEEP: Final = "machine/test_sweep.py"
 _EDGES: Final = "machine/test_edges.py"
 _PACKED: Final = "machine/test_packed.py"
 _SEARCHES: Final = "engines/test_searches.py"
+_SEARCHING_TESTS: Final = "tests/integration/store/test_searching.py"
 _OPEN: Final = "tests/integration/store/test_open.py"
 _LOCKS: Final = "tests/integration/store/test_locks.py"
 _ATTENDED: Final = "test_attended.py"
@@ -339,7 +340,7 @@ _ENGINES: Final = (
         "preload-not-projected",
         17,
         "a preload is projected",
-        "understudy_store.engines.sqlite.database.Database._answer",
+        "understudy_store.engines.sql.answers.answer",
         swap(
             "Reply(200, promises=[projected(row.promise, now) for row in rows])",
             "Reply(200, promises=[row.promise for row in rows])",
@@ -364,4 +365,68 @@ _ENGINES: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_BATCHES_AND_RESTARTS, *_PACKING, *_ENGINES)
+_SEARCHING: Final = (
+    _mutant(
+        "page-without-bound",
+        None,
+        "a page ends at a bound in bytes, whatever limit is asked for",
+        "understudy_store.engines.searches.page",
+        swap("left < 0", "left < -(10**9)"),
+        f"{_SEARCHES}::test_pages_together_are_everything",
+    ),
+    _mutant(
+        "first-of-a-page-skipped",
+        None,
+        "all pages together are everything",
+        "understudy_store.engines.searches.page",
+        swap("return items, key(items[-1])", "return items, key(item)"),
+        f"{_SEARCHES}::test_pages_together_are_everything",
+    ),
+    _mutant(
+        "page-measured-without-values",
+        None,
+        "a page counts the bytes of values as well as of params",
+        "understudy_store.engines.sql.queries._PROMISE_SIZES",
+        swap('"value_data", "param_headers"', '"param_headers"'),
+        f"{_SEARCHES}::test_pages_end_at_a_bound_in_bytes",
+    ),
+    _mutant(
+        "search-behind-commits",
+        None,
+        "a search sees every commit that was done before it",
+        "understudy_store.engines.journaled.searcher.Searcher.search",
+        swap("self._written >= wanted", "self._written <= wanted"),
+        f"{_SEARCHING_TESTS}::test_a_search_sees_every_commit_before_it[sqlite]",
+    ),
+    _mutant(
+        "search-waits-for-ever",
+        None,
+        "a search does not wait for a table that gets no more commits",
+        "understudy_store.engines.journaled.journaled_table.JournaledTable._follow",
+        drop("self.searcher.end(self.failure)"),
+        f"{_SEARCHING_TESTS}::test_a_search_does_not_wait_for_a_table_that_gets_no_more[sqlite]",
+    ),
+    _mutant(
+        "search-of-many-moments",
+        None,
+        "a search sees the store as of one moment",
+        "understudy_store.engines.sqlite.database.Database._connect_searcher",
+        swap('"BEGIN"', "None"),
+        f"{_SEARCHING_TESTS}::test_commits_and_finds_go_on_during_a_search[sqlite]",
+    ),
+    _mutant(
+        "search-after-the-end",
+        None,
+        "the end of a store ends a search",
+        "understudy_store.engines.sqlite.searcher.FileSearcher.stop",
+        swap("self._stopped = True", "pass"),
+        f"{_SEARCHING_TESTS}::test_the_end_of_a_store_ends_a_search[sqlite]",
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *_BATCHES_AND_RESTARTS,
+    *_PACKING,
+    *_ENGINES,
+    *_SEARCHING,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 from tests.unit.store.machine.properties_of_steps import check_read
@@ -180,7 +181,7 @@ class Disk(MemoryEngine):
                 hold(old.promise == record, "p05: settled on disk, and changed", old, record)
         super()._write(changes)
 
-    def _answer(self, read: Read) -> Reply:
-        reply = super()._answer(read)
+    def _answer(self, read: Read, until: float = inf) -> Reply:
+        reply = super()._answer(read, until)
         check_read(self._rows, read, reply)
         return reply

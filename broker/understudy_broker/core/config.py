@@ -53,6 +53,11 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     batch_bytes_max: int = 128 * MIB
     #: bytes that wait for one peer to read them; beyond, the peer is dropped as too slow
     outgoing_bytes_max: int = 64 * MIB
+    #: unanswered searches of all peers, and of one
+    searches_max: int = 256
+    peer_searches_max: int = 64
+    #: how long one search may read the store
+    search_ms: int = 5_000
     #: promises that one peer watches
     watches_max: int = 262_144
     #: unused credit of one node

@@ -8,6 +8,7 @@ Three verbs drive it, and every shell and simulator calls the same three::
     ...                                          # commit step.batch.changes, make step.batch.reads
     send(core.committed(step.batch, replies))
     request(core.take_requests(now))             # of the owners of other slots; see `between_slots`
+    read = core.searches.take()                  # make it beside all this; see `searches`
 
 Theory of operation
 ===================
@@ -41,6 +42,10 @@ heartbeats, welcomes and goodbyes depend on no commit: they are *urgent* and lea
 and the commands it is for, the machine must not forget what it had in memory. Frames are still
 received, peers join and leave, heartbeats are answered and leases lapse. When the rows are there,
 the next step goes on at 3. One lookup is under way at most.
+
+**Searches** belong to no batch. One that was performed waits in `search_queue` until its batch is
+committed, and then for its turn. The shell reads beside everything else, and the reply leaves with
+the step that comes next (`searches`).
 
 **Idle steps.** If nothing but heartbeats has come since a step that made no batch, and nothing is
 due, a step only looks at the clock.
@@ -82,6 +87,7 @@ from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.requests import RequestHandlers
+from understudy_broker.core.searches import Searches
 from understudy_broker.core.sessions import Sessions
 from understudy_broker.core.slot_moves import SlotMoves
 from understudy_broker.core.watches import Watches
@@ -133,6 +139,8 @@ class BrokerCore:
         For shells and reports, which read them; a shell counts `metrics.peers_too_slow` itself.
     stalls
         Which pulses to look at, for shells.
+    searches
+        The searches that shells make.
     moves
         For shells that let slots come and leave; None: this broker owns all slots, for good.
     """
@@ -179,6 +187,7 @@ class BrokerCore:
             self.moves = SlotMoves(
                 own, machine, sessions, outbox, poll, forgets, delivery, self._note_input, config
             )
+        self.searches = Searches(config, sessions, flow, outbox, metrics)
         self._handlers = RequestHandlers(
             machine,
             dispatcher,
@@ -190,6 +199,7 @@ class BrokerCore:
             metrics,
             own,
             members,
+            self.searches.queue,
             config,
         )
         self._queue = RequestQueue(machine, flow, own)
@@ -479,6 +489,8 @@ class BrokerCore:
             self._between.release(batch.requests)
         if batch.outbox.reads:
             batch.outbox.fill(replies)
+        if batch.outbox.searches:
+            self.searches.queue.add(batch.outbox.searches)
         return self._outbox.frames_of(batch.outbox, self._now)
 
     def stop(self) -> list[Frame]:

@@ -184,6 +184,17 @@ class FlowControl:
                     deferred.request_bytes += request_bytes.pop(peer, 0)
         return request_bytes, reply_bytes
 
+    def takes_replies(self, peer: bytes) -> bool:
+        """Return whether a peer has taken most of the large replies that it was sent."""
+        return self.budget.sent.get(peer, 0) < self.budget.bytes_max
+
+    def on_searched(self, session: Session, reply: Reply) -> None:
+        """Count a search as answered, and its reply as sent if it is large."""
+        session.inflight = max(0, session.inflight - 1)
+        size = reply_bytes(reply)
+        if size > LIGHT_BYTES_MAX:
+            self.budget.sent[session.peer] = self.budget.sent.get(session.peer, 0) + size
+
     def on_committed(self, batch: Batch) -> None:
         """Count the requests of a batch as answered, and its large replies as sent."""
         if batch.reply_bytes:

@@ -15,6 +15,7 @@ import msgspec
 
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
+from understudy_broker.core.search_queue import Search
 from understudy_broker.core.sessions import Sessions
 from understudy_broker.protocol.frames import FrameLimits, FrameSequence, encode, split
 from understudy_broker.protocol.messages import (
@@ -45,11 +46,13 @@ class PendingRead(msgspec.Struct, gc=False):
 class BatchOutbox:
     """Messages of one batch by peer, in order."""
 
-    __slots__ = ("messages", "reads", "answered", "delayable")
+    __slots__ = ("messages", "reads", "searches", "answered", "delayable")
 
     def __init__(self) -> None:
         self.messages: dict[bytes, list[Message]] = {}
         self.reads: list[PendingRead] = []
+        #: to be begun after the commit
+        self.searches: list[Search] = []
         #: number of replies, by peer
         self.answered: dict[bytes, int] = {}
         #: number of those replies that may be delayed, by peer
@@ -190,9 +193,13 @@ class Outbox:
         place = len(batch.messages[peer]) - 1
         batch.reads.append(PendingRead(command, now, peer, place, message))
 
+    def add_search(self, search: Search) -> None:
+        """Begin a search after the next commit."""
+        self._batch.searches.append(search)
+
     def take_batch(self) -> BatchOutbox | None:
-        """Return the messages since the last call; None if there are none."""
-        if not self._batch.messages:
+        """Return the messages and searches since the last call; None if there are none."""
+        if not (self._batch.messages or self._batch.searches):
             return None
         batch, self._batch = self._batch, BatchOutbox()
         return batch

@@ -26,6 +26,7 @@ from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.reply_coalescer import may_be_delayed
 from understudy_broker.core.report import groups_report
+from understudy_broker.core.search_queue import Search, SearchQueue
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
@@ -58,13 +59,12 @@ from understudy_store.commands import (
     TaskSearch,
     TaskSuspend,
 )
-from understudy_store.limits import KIB, MIB
+from understudy_store.limits import KIB
 from understudy_store.machine import Machine
 from understudy_store.records import PromiseRecord, foreign_name
 
-#: The engine makes these replies after the commit: until then their size is estimated.
+#: The engine makes a preload after the commit: until then its size is estimated.
 _PRELOAD_BYTES: Final = 256 * KIB
-_PAGE_BYTES: Final = 2 * MIB
 
 #: A 409 to one of these is counted as a stale write.
 _FENCED: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
@@ -90,9 +90,11 @@ class RequestHandlers:
         metrics: Metrics,
         own: OwnSlots,
         members: Members,
+        searches: SearchQueue,
         config: BrokerConfig,
     ) -> None:
         self._members = members
+        self._searches = searches
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -115,10 +117,10 @@ class RequestHandlers:
             PromiseRegisterListener: self._register_listener,
             GroupsGet: self._report,
             FunctionsGet: self._tell_functions,
-            TaskPreload: self._read,
-            PromiseSearch: self._read,
-            TaskSearch: self._read,
-            ScheduleSearch: self._read,
+            TaskPreload: self._preload,
+            PromiseSearch: self._search,
+            TaskSearch: self._search,
+            ScheduleSearch: self._search,
             TaskCreate: self._apply_for_own_pid,
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,
@@ -230,15 +232,25 @@ class RequestHandlers:
         else:
             self._apply(session, corr, command, now)
 
-    def _read(self, session: Session, corr: int, command: ReadCommand, now: int) -> None:
-        """Let the machine check a read; the engine answers it after the commit."""
+    def _preload(self, session: Session, corr: int, command: TaskPreload, now: int) -> None:
+        """Let the machine check a preload; the engine answers it with the commit."""
         reply = self._machine.apply(command, now)
         if reply.ok:
-            size = _PRELOAD_BYTES if type(command) is TaskPreload else _PAGE_BYTES
-            self._flow.owe(session.peer, size)
+            self._flow.owe(session.peer, _PRELOAD_BYTES)
             self._outbox.add_with_read(session.peer, Response(corr, reply), command, now)
         else:
             self._outbox.reply(session.peer, Response(corr, reply))
+
+    def _search(self, session: Session, corr: int, command: ReadCommand, now: int) -> None:
+        """Let the machine check a search; the engine answers it some time after the commit."""
+        reply = self._machine.apply(command, now)
+        if reply.ok:
+            refusal = self._searches.admit(session.peer)
+            if refusal is None:
+                self._outbox.add_search(Search(session, corr, command, now))
+                return
+            reply = Reply(429, refusal)
+        self._outbox.reply(session.peer, Response(corr, reply))
 
     # Watches -------------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@ threads and tasks only leave an answer in a field and wake the loop.
 may leave once each is durable. If enough waits for the next commit already (`BrokerCore.full`), the
 loop reads no more frames until the commit is done; peers then wait, as their sockets fill up.
 
+**Searches.** `searches.py` has the store make them, one after the other, on a thread that neither
+commits nor lookups wait for.
+
 **Failing.** If a commit or a lookup fails, it is not known what is on the disk. The server stops at
 once and sends nothing more: no peer is told what may not be there. `serve` raises the reason. The
 store may also fail by itself, while it brings older commits to its file; it then wakes the loop.
@@ -52,6 +55,7 @@ from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.keys import BrokerKeys, gate_of
 from understudy_broker.server.log_limit import LogLimit
 from understudy_broker.server.logs import Log, log_to_logging
+from understudy_broker.server.searches import Searches
 from understudy_broker.server.sharing import LEAVE_S, STALE_S, Sharing
 from understudy_broker.server.slot_link import SlotLink
 from understudy_broker.transport.polling import SHORT_WAIT_S
@@ -109,6 +113,7 @@ class Server:
         #: the loop attends to what is asked of a distant store
         self._attends = store.is_remote and transport.waits_for_descriptors
         self._commits = GroupCommit(store, self._core, self._wake, attended=self._attends)
+        self._searches = Searches(store, self._core, self._wake)
         #: None: this broker owns all slots
         self.slot_link: SlotLink | None = None
         if config.slots is not None:
@@ -178,6 +183,7 @@ class Server:
             # late, but they are as of a moment at which they had been asked for.
             self._core.held = not self._sharing.is_fresh
         due_at = self._step(now)
+        self._searches.begin()
         if self.slot_link is not None:
             self.slot_link.send(self._core.take_requests(now))
         timeout_s = PAUSE_MAX_S if not (self._core.held or self._stopping) else STALE_S
@@ -322,6 +328,7 @@ class Server:
             self._core.found(found)
         if self._commits.result is not None:
             self._send(self._commits.take_result())
+        self._searches.take_answer()
         if self.slot_link is not None:
             for command, answer in self.slot_link.take_answers():
                 self._core.answered(command, answer, self._clock())

@@ -120,6 +120,8 @@ class BrokerSettings(BaseSettings):
     peers_max: int = Field(_CORE.peers_max, ge=1)
     #: unanswered requests of one peer
     inflight_max: int = Field(_CORE.inflight_max, ge=1)
+    #: how long a search may read the store; beyond, it is refused
+    search_s: float = Field(_CORE.search_ms / 1000, ge=0.1, le=3600)
     #: bytes of a frame that a peer sends
     frame_bytes_max: int = Field(_CORE.frames.frame_bytes_max, ge=64 * KIB, le=1024 * MIB)
     #: bytes of one argument list or result
@@ -236,6 +238,7 @@ class BrokerSettings(BaseSettings):
             busy_poll_us=self.busy_poll_us,
             peers_max=self.peers_max,
             inflight_max=self.inflight_max,
+            search_ms=round(self.search_s * 1000),
             outgoing_bytes_max=self.outgoing_bytes_max,
             frames=FrameLimits(frame_bytes_max=self.frame_bytes_max),
             limits=Limits(

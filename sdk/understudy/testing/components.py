@@ -108,7 +108,10 @@ class Broker:
                 reads = [Read(owed.command, owed.now) for owed in batch.reads]
                 replies = self.engine.commit(batch.changes, reads, SOLE_EPOCH)
                 self._send(core.committed(batch, replies))
-            elif step.due_at is None or step.due_at > now:
+            read = core.searches.take()
+            if read is not None:
+                core.searches.answered(self.engine.search(read, core.config.search_ms / 1000))
+            elif batch is None and (step.due_at is None or step.due_at > now):
                 return
         raise AssertionError(f"the broker still has something to do after {_STEPS_MAX} steps")
 

@@ -89,8 +89,9 @@ OPENING: Final = Opening()
 class Engine(Protocol):
     """A place to keep promises.
 
-    `commit` and `find` run on two threads at the same time; each of them from one at a time. Both
-    block until they are done. `Store` keeps that away from its caller's thread if need be.
+    `commit`, `find` and `search` run on three threads at the same time; each of them from one at a
+    time. They block until they are done. `Store` keeps that away from its caller's thread if need
+    be.
 
     Epochs
     ------
@@ -142,7 +143,8 @@ class Engine(Protocol):
     def commit(self, changes: Changes, reads: Sequence[Read], epoch: int) -> list[Reply]:
         """Keep `changes` wholly or not at all, durable on return; then answer `reads`.
 
-        The reads see exactly this commit. Empty changes write nothing, not even their time.
+        The reads see exactly this commit, and hold up the next one: they are for preloads, and for
+        programs without a loop. Empty changes write nothing, not even their time.
         Callbacks, listeners and unblocks are sets: adding one twice is adding it once.
 
         Parameters
@@ -160,6 +162,23 @@ class Engine(Protocol):
             engine that writes commits to its tables later may say so at a later commit.
         """
 
+    def search(self, read: Read, time_limit_s: float) -> Reply:
+        """Answer a search beside commits and finds, which never wait for it.
+
+        It sees at least every commit that was done before the call, as of one moment: of each later
+        commit all or nothing.
+
+        Raises
+        ------
+        SearchTimeoutError
+            It has read for longer than the limit. The wait for commits to be where it reads does
+            not count.
+        StoreClosedError
+            The store was closed before or meanwhile.
+        StoreError
+            It could not be read. That says nothing about commits.
+        """
+
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         """Call `on_failure` once if the engine fails by itself, between two calls.
 
@@ -170,7 +189,8 @@ class Engine(Protocol):
     def stop_waiting(self) -> None:
         """Wait only shortly for others from now on, also in a call that is under way.
 
-        Called before `close`, from any thread: a commit that others hold up then fails.
+        Called before `close`, from any thread: a commit that others hold up then fails, and so does
+        a search.
         """
 
     def close(self) -> None:

@@ -5,9 +5,13 @@ What it holds is gone when it is closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
+from math import inf
+from operator import attrgetter
 from threading import Lock
+from time import monotonic
+from typing import Final, TypeVar
 
 from understudy_store.addresses import group_of
 from understudy_store.changes import Changes, Snapshot
@@ -19,11 +23,22 @@ from understudy_store.commands import (
     TaskSearch,
 )
 from understudy_store.engines.base import SOLE_EPOCH, Read, fenced
-from understudy_store.engines.searches import page
-from understudy_store.errors import StoreError
+from understudy_store.engines.searches import (
+    page,
+    promise_bytes,
+    schedule_bytes,
+    task_bytes,
+)
+from understudy_store.errors import SearchTimeoutError, StoreError
 from understudy_store.machine.projection import projected, projected_row
 from understudy_store.pending_row import to_pending_row
 from understudy_store.records import TAG_BRANCH, Row, ScheduleRecord, TaskRecord, origin_of
+
+T = TypeVar("T")
+
+_id_of: Final = attrgetter("id")
+#: rows after which a search looks at the clock again
+_CHECKED_ROWS: Final = 256
 
 
 class MemoryEngine:
@@ -80,6 +95,9 @@ class MemoryEngine:
                 self._write(changes)
         return [self._answer(read) for read in reads]
 
+    def search(self, read: Read, time_limit_s: float) -> Reply:
+        return self._answer(read, monotonic() + time_limit_s)
+
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         pass
 
@@ -129,17 +147,17 @@ class MemoryEngine:
             self._schedules.pop(schedule_id, None)
         self._now = max(self._now, changes.now)
 
-    def _answer(self, read: Read) -> Reply:
+    def _answer(self, read: Read, until: float = inf) -> Reply:
         command = read.command
         match command:
             case TaskPreload():
                 return self._preload(command, read.now)
             case PromiseSearch():
-                return self._search_promises(command, read.now)
+                return self._search_promises(command, read.now, until)
             case TaskSearch():
-                return self._search_tasks(command, read.now)
+                return self._search_tasks(command, read.now, until)
             case ScheduleSearch():
-                return self._search_schedules(command)
+                return self._search_schedules(command, until)
 
     def _preload(self, command: TaskPreload, now: int) -> Reply:
         task = self._rows.get(command.id)
@@ -156,26 +174,36 @@ class MemoryEngine:
             ],
         )
 
-    def _search_promises(self, command: PromiseSearch, now: int) -> Reply:
+    def _all(self, records: Mapping[str, T], until: float) -> Iterator[T]:
+        """Return what there is at this moment, as long as there is time, while others commit."""
+        with self._lock:
+            found = list(records.values())
+        for place, each in enumerate(found):
+            if not place % _CHECKED_ROWS and monotonic() >= until:
+                raise SearchTimeoutError("a search of the store in memory took too long")
+            yield each
+
+    def _search_promises(self, command: PromiseSearch, now: int, until: float) -> Reply:
         promises = (
             projected(row.promise, now)
-            for row in self._rows.values()
+            for row in self._all(self._rows, until)
             if _in_page(row.promise.id, command.prefix, command.cursor)
             and (command.origin is None or origin_of(row.promise) == command.origin)
             and command.tags.items() <= row.promise.tags.items()
         )
         matching = (p for p in promises if command.state in (None, p.state))
-        found = nsmallest(command.limit + 1, matching, key=lambda p: p.id)
-        items, cursor = page(found, command.limit, lambda p: p.id)
+        found = nsmallest(command.limit + 1, matching, key=_id_of)
+        items, cursor = page(found, command.limit, _id_of, promise_bytes)
         return Reply(200, promises=items, cursor=cursor)
 
-    def _search_tasks(self, command: TaskSearch, now: int) -> Reply:
-        found = nsmallest(command.limit + 1, self._tasks(command, now), key=lambda task: task.id)
-        items, cursor = page(found, command.limit, lambda task: task.id)
+    def _search_tasks(self, command: TaskSearch, now: int, until: float) -> Reply:
+        matching = self._tasks(command, now, until)
+        found = nsmallest(command.limit + 1, matching, key=_id_of)
+        items, cursor = page(found, command.limit, _id_of, task_bytes)
         return Reply(200, tasks=items, cursor=cursor)
 
-    def _tasks(self, command: TaskSearch, now: int) -> Iterable[TaskRecord]:
-        for row in self._rows.values():
+    def _tasks(self, command: TaskSearch, now: int, until: float) -> Iterable[TaskRecord]:
+        for row in self._all(self._rows, until):
             if row.task is None or not _in_page(row.promise.id, "", command.cursor):
                 continue
             task = projected_row(row, now).task
@@ -186,14 +214,14 @@ class MemoryEngine:
             ):
                 yield task
 
-    def _search_schedules(self, command: ScheduleSearch) -> Reply:
+    def _search_schedules(self, command: ScheduleSearch, until: float) -> Reply:
         matching = (
             schedule
-            for schedule in self._schedules.values()
+            for schedule in self._all(self._schedules, until)
             if _in_page(schedule.id, command.prefix, command.cursor)
         )
-        found = nsmallest(command.limit + 1, matching, key=lambda schedule: schedule.id)
-        items, cursor = page(found, command.limit, lambda schedule: schedule.id)
+        found = nsmallest(command.limit + 1, matching, key=_id_of)
+        items, cursor = page(found, command.limit, _id_of, schedule_bytes)
         return Reply(200, schedules=items, cursor=cursor)
 
 

@@ -1,15 +1,23 @@
 """Searches, as far as the engines share them: pages and the bounds of prefixes.
 
-The machine has checked each search before an engine sees it (`validation.check_page`).
+The machine has checked each search before an engine sees it (`validation.check_page`). A page ends
+at its limit, or sooner, at a bound in bytes: a search costs a few bytes to ask for, and its rows
+may have megabytes each.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Generic, TypeVar
+
+from understudy_store.limits import MIB
+from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord, Value
 
 T = TypeVar("T")
+
+#: bytes of the rows of a page, beyond its first row
+PAGE_BYTES_MAX: Final = MIB
 
 
 class Rereading(Generic[T]):
@@ -35,7 +43,63 @@ def prefix_end(prefix: str) -> str | None:
     return None
 
 
-def page(found: Sequence[T], limit: int, key: Callable[[T], str]) -> tuple[list[T], str | None]:
-    """Return up to `limit` items of `found`, and the next cursor if it has one more."""
-    items = list(found[:limit])
-    return items, key(items[-1]) if len(found) > limit else None
+def page(
+    found: Iterable[T],
+    limit: int,
+    key: Callable[[T], str],
+    size: Callable[[T], int],
+    bytes_max: int = PAGE_BYTES_MAX,
+) -> tuple[list[T], str | None]:
+    """Return the items of a page, and the next cursor if `found` has more.
+
+    The page has at most `limit` items, and after the first at most `bytes_max` bytes. Nothing is
+    read of `found` beyond the first item that it has no room for.
+
+    Parameters
+    ----------
+    key
+        Returns the id of an item.
+    size
+        Returns its bytes.
+
+    Examples
+    --------
+    >>> page(["a", "b", "c"], 2, key=str, size=len)
+    (['a', 'b'], 'b')
+    >>> page(["a", "b", "c"], 3, key=str, size=len, bytes_max=1)
+    (['a', 'b'], 'b')
+    >>> page(["c"], 3, key=str, size=len)
+    (['c'], None)
+    """
+    items: list[T] = []
+    left = bytes_max
+    for item in found:
+        if items:
+            left -= size(item)
+            if left < 0 or len(items) == limit:
+                return items, key(items[-1])
+        items.append(item)
+    return items, None
+
+
+def promise_bytes(record: PromiseRecord) -> int:
+    """Return about how many bytes of text and data a promise has."""
+    return _value_bytes(record.param) + _value_bytes(record.value) + _texts_bytes(record.tags)
+
+
+def task_bytes(record: TaskRecord) -> int:
+    """Return about how many bytes of text a task has."""
+    return sum(map(len, (*record.resumes, *record.awaits))) + len(record.cause or "")
+
+
+def schedule_bytes(record: ScheduleRecord) -> int:
+    """Return about how many bytes of text and data a schedule has."""
+    return _value_bytes(record.promise_param) + _texts_bytes(record.promise_tags)
+
+
+def _value_bytes(value: Value) -> int:
+    return len(value.data or b"") + _texts_bytes(value.headers)
+
+
+def _texts_bytes(texts: dict[str, str]) -> int:
+    return sum(len(key) + len(text) for key, text in texts.items())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.shared import driver, threads
 from understudy_store import store
-from understudy_store.engines.journaled import journaled_table, view
+from understudy_store.engines.journaled import journaled_table, searcher, view
 from understudy_store.engines.postgres import (
     connections,
     engine,
@@ -64,6 +64,7 @@ def _looked_at(connection: driver.SimConnection, *_: object) -> None:
 REPLACED: Final[Mapping[ModuleType, Mapping[str, Any]]] = {
     store: {**_THREAD, **_LOCK, "SimpleQueue": threads.SimpleQueue},
     journaled_table: {**_THREAD, **_LOCK, **_EVENT},
+    searcher: _EVENT,
     view: _LOCK,
     log: {"Prepared": driver.SimPrepared},
     connections: {**_TIME, **_LOCK, **_EVENT},

@@ -18,9 +18,13 @@ A **find** looks into both memtables, then into the table. Nearly every id that 
 that of a new call, and to learn from a database that it is absent costs more than creating it.
 `absent_ids` remembers which ids had no descendants; because every insert passes through here, it
 then knows without asking that ``order-7.42`` is new. `gaps` does the same for ids that ascend, such
-as ``order-8`` after ``order-7``. A **search** or a preload needs the whole
-truth in one place: it has the memtables written to the table first. A commit that is too large for
-a journal record is written to the table at once, after all others.
+as ``order-8`` after ``order-7``. A commit that is too large for a journal record is written to the
+table at once, after all others.
+
+A **search** needs the whole truth in one place. It has the follower bring the commits so far to the
+table at once, and then reads the table as of one moment (`searcher`). Commits go on all the time. A
+**preload** belongs to a commit, and has the memtables written under the lock of commits: it is
+small, and somebody waits for it.
 
 **Recovery.** The table says up to which commit number it is complete. When a store is opened, the
 records after that number are read from the journal, merged into one memtable (`replay`) and written
@@ -29,8 +33,8 @@ to the table. A record that is cut short was never acknowledged.
 **Two truths at once.** A find takes some rows from memory and the rest from the table, one after
 the other. Between the two the follower may write a later commit to the table, and the result would
 show a commit by half. So a find counts the writes to the table before and after, and looks again if
-there was one. It rarely has to: about one write begins per second, unless searches or large commits
-force more.
+there was one. It rarely has to: about one write begins per second, unless searches, preloads or
+large commits force more.
 
 Locks
 -----
@@ -48,7 +52,8 @@ What is not perfect: after a failed write of the follower the store's owner is t
 commits could not be written. They are durable in the journal, so nothing is lost: the store stops,
 and recovery brings them to the table.
 
-Modules: `journaled_table` commits and follows, and `view` finds, without any file or SQL;
+Modules: `journaled_table` commits and follows, `view` finds, and `searcher` searches, without any
+file or SQL;
 `journal_records` is the form of a commit in a journal; `replay` reads a journal again; `memtable`
 and `absent_ids` are pure.
 """

@@ -16,6 +16,7 @@ from understudy_store.commands import Reply
 from understudy_store.engines.base import Read
 from understudy_store.engines.journaled.journal_records import encode
 from understudy_store.engines.journaled.memtable import Memtable
+from understudy_store.engines.journaled.searcher import Searchable, Searcher
 from understudy_store.engines.journaled.view import Findable, View
 from understudy_store.errors import StoreClosedError, StoreError
 from understudy_store.records import Row
@@ -58,7 +59,7 @@ class Log(Protocol):
         """Go on in the other half, and write over its content."""
 
 
-class Table(Findable, Protocol):
+class Table(Findable, Searchable, Protocol):
     """The rows themselves."""
 
     #: called after every few rows of a write, to let other threads go on; None: no pauses
@@ -110,6 +111,8 @@ class JournaledTable:
         self._has_commits = Event()
         #: set to have them written to the table at once
         self._flush_now = Event()
+        #: makes searches
+        self.searcher = Searcher(table, self._flush_now)
         self._thread = Thread(target=self._follow, name="understudy-store-follower", daemon=True)
         self._thread.start()
 
@@ -206,11 +209,11 @@ class JournaledTable:
         """After an error nothing is committed any more."""
         try:
             yield
-        except StoreError as error:
-            self.failure = error
-            raise
         except Exception as error:
             self.failure = _as_store_error(error)
+            self.searcher.end(self.failure)
+            if self.failure is error:
+                raise
             raise self.failure from error
 
     def give_away(self, slots: Collection[int], give: Callable[[], T]) -> T:
@@ -256,6 +259,7 @@ class JournaledTable:
     def _add(self, changes: Changes) -> None:
         """Have finds see a commit that the log has, and the follower write it."""
         self.view.add(changes)
+        self.searcher.added()
         if self.view.active.commits == 1:
             self._has_commits.set()
         if len(self.view.active.rows) >= LAG_ROWS and not self.view.sealed:
@@ -271,6 +275,9 @@ class JournaledTable:
             self.view.writing()
             self._table.write(memtable, self._log.number)
             self.view.written()
+            self.searcher.added()
+            self.searcher.sealed()
+            self.searcher.written()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -285,6 +292,7 @@ class JournaledTable:
                 pass
         except Exception as error:
             self.failure = _as_store_error(error)
+            self.searcher.end(self.failure)
             self._on_failure(self.failure)
 
     def _follow_once(self) -> bool:
@@ -322,6 +330,7 @@ class JournaledTable:
         self.view.seal()
         self._log.switch()
         self._sealed_number = self._log.number
+        self.searcher.sealed()
 
     def _write_sealed_with_pauses(self) -> None:
         if len(self.view.sealed.rows) <= PAUSED_ROWS_MAX:
@@ -336,6 +345,7 @@ class JournaledTable:
             self.view.writing()
             self._table.write(self.view.sealed, self._sealed_number)
             self.view.written()
+            self.searcher.written()
 
     def _write_memtables(self) -> None:
         """Write everything that is committed to the table."""
@@ -353,6 +363,7 @@ class JournaledTable:
         """
         with self._append_lock:
             self._closed = True
+            self.searcher.end(StoreClosedError(f"the store {self._name} is closed"))
             self._has_commits.set()
             self._flush_now.set()
         self._table_wanted.set()

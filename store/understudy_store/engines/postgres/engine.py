@@ -140,6 +140,9 @@ class PostgresEngine:
             )
         return self.journaled.commit(changes, reads)
 
+    def search(self, read: Read, time_limit_s: float) -> Reply:
+        return self.journaled.searcher.search(read, time_limit_s)
+
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         self._on_failure = on_failure
         self.journaled.watch(self._failed)
@@ -154,6 +157,7 @@ class PostgresEngine:
 
     def stop_waiting(self) -> None:
         self._connector.stop_waiting()
+        self._table.stop_searching()
 
     def close(self) -> None:
         # A forked child has no part in its parent's store.

@@ -108,6 +108,9 @@ class SharedPostgresEngine:
     def is_fresh(self) -> bool:
         return self._keeper.is_fresh
 
+    def search(self, read: Read, time_limit_s: float) -> Reply:
+        return self.engine.search(read, time_limit_s)
+
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         self.engine.watch(on_failure)
 

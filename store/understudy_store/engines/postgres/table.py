@@ -1,9 +1,13 @@
-"""The tables of a PostgreSQL store, through two connections: one writes and one finds."""
+"""The tables of a PostgreSQL store, through three connections.
+
+One writes, one finds, and one searches, from the first search on.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any, Final, TypeVar
 
@@ -12,14 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy import URL, CompoundSelect, Select
 
 from understudy_store.changes import Snapshot
-from understudy_store.commands import (
-    PromiseSearch,
-    ReadCommand,
-    Reply,
-    ScheduleSearch,
-    TaskPreload,
-    TaskSearch,
-)
+from understudy_store.commands import ReadCommand, Reply
 from understudy_store.engines.base import Read
 from understudy_store.engines.journaled.memtable import Memtable
 from understudy_store.engines.postgres.connections import Connection, Connector, Link, plain
@@ -27,11 +24,11 @@ from understudy_store.engines.postgres.first_id import FirstId
 from understudy_store.engines.postgres.rows_writer import write_memtable
 from understudy_store.engines.postgres.statements import Statements
 from understudy_store.engines.postgres.writer import Writer, refusal
-from understudy_store.engines.searches import Rereading, page
+from understudy_store.engines.searches import Rereading
+from understudy_store.engines.sql.answers import answer
 from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.rows import row_of, schedule_of
-from understudy_store.errors import StoreClosedError, StoreError
-from understudy_store.machine.projection import projected, projected_row
+from understudy_store.errors import SearchTimeoutError, StoreClosedError, StoreError
 from understudy_store.pending_row import pending_row
 from understudy_store.records import Row
 
@@ -89,6 +86,12 @@ class PostgresTable:
         )
         self._writing = Link(connector, self._prepare)
         self._finding = Link(connector, self._prepare_finding)
+        self._searching = Link(connector, check)
+        #: held by whoever searches
+        self._search_lock = Lock()
+        #: the connection of the search that is under way
+        self._search_under_way: Connection | None = None
+        self._stopping = False
         #: held by whoever finds
         self._find_lock = Lock()
         self.first_id = FirstId(statements.first_id, self._find_lock)
@@ -271,41 +274,65 @@ class PostgresTable:
 
         return self._writing.run(act)
 
+    def search(self, read: Read, time_limit_s: float) -> Reply:
+        """Answer a search as of one moment, beside whatever other threads do.
+
+        At that moment this writer had the slots of which it is told: what is read says so. So,
+        other than for `answer`, no lock must keep them here.
+
+        Raises
+        ------
+        SearchTimeoutError, StoreClosedError, StoreError
+            As for `Engine.search`.
+        """
+        limit = f"set local statement_timeout = {max(1, round(time_limit_s * 1000))}"
+
+        def act(connection: Connection) -> Reply:
+            self._search_under_way = connection
+            try:
+                self._check_searchable()
+                with connection.transaction():
+                    connection.execute("set transaction isolation level repeatable read, read only")
+                    self._check(connection)
+                    connection.execute(limit.encode())
+                    return self._answer(connection, read)
+            except psycopg.errors.QueryCanceled:
+                self._check_searchable()
+                raise SearchTimeoutError(
+                    f"a search of {self._connector.address.name} took too long"
+                ) from None
+            finally:
+                self._search_under_way = None
+
+        with self._search_lock:
+            self._check_searchable()
+            return self._searching.run(act)
+
+    def _check_searchable(self) -> None:
+        if self._stopping:
+            raise StoreClosedError(f"the store {self._connector.address.name} is closed")
+
+    def stop_searching(self) -> None:
+        """End a search that is under way, and do no other; from any thread."""
+        self._stopping = True
+        connection = self._search_under_way
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=1.0)
+
     def _answer(self, connection: Connection, read: Read) -> Reply:
-        command, now = _without_nul(read.command), read.now
-        match command:
-            case TaskPreload():
-                rows = self._rows(connection, self._queries.preload(command))
-                return Reply(200, promises=[projected(row.promise, now) for row in rows])
-            case PromiseSearch():
-                found = self._rows(connection, self._queries.search_promises(command, now))
-                rows, cursor = page(found, command.limit, lambda row: row.promise.id)
-                promises = [projected(row.promise, now) for row in rows]
-                return Reply(200, promises=promises, cursor=cursor)
-            case TaskSearch():
-                found = self._rows(connection, self._queries.search_tasks(command, now))
-                rows, cursor = page(found, command.limit, lambda row: row.promise.id)
-                tasks = [task for row in rows if (task := projected_row(row, now).task)]
-                return Reply(200, tasks=tasks, cursor=cursor)
-            case ScheduleSearch():
-                values = self._values(connection, self._queries.search_schedules(command))
-                schedules = [schedule_of(each) for each in values]
-                kept, cursor = page(schedules, command.limit, lambda schedule: schedule.id)
-                return Reply(200, schedules=kept, cursor=cursor)
+        def ask(query: Select[Any] | CompoundSelect[Any]) -> list[tuple[Any, ...]]:
+            text, parameters = self._queries.compiled(query)
+            return connection.execute(text, parameters, binary=True).fetchall()
 
-    def _rows(self, connection: Connection, query: Select[Any] | CompoundSelect[Any]) -> list[Row]:
-        return [row_of(values) for values in self._values(connection, query)]
-
-    def _values(
-        self, connection: Connection, query: Select[Any] | CompoundSelect[Any]
-    ) -> list[tuple[Any, ...]]:
-        text, parameters = self._queries.compiled(query)
-        return connection.execute(text, parameters, binary=True).fetchall()
+        return answer(self._queries, Read(_without_nul(read.command), read.now), ask)
 
     def close(self) -> None:
-        """Close both connections. A second call does nothing."""
-        with self._find_lock:
+        """Close all connections. A second call does nothing."""
+        self.stop_searching()
+        with self._search_lock, self._find_lock:
             self._closed = True
+            self._searching.close()
             self.first_id.close()
             self._writing.close()
             self._finding.close()

@@ -1,13 +1,17 @@
 """Reads of history: preloads and pages, projected in SQL (semantics: Projection).
 
 Queries are SQLAlchemy Core objects; the connection that executes one compiles it, or `compiled`
-does for a driver. Two things depend on the dialect: the text of the long reads at start, which the
-driver executes, and the search for a tag, because each database has its own functions for JSON.
+does for a driver. What depends on the dialect: the text of the long reads at start, which the
+driver executes; the search for a tag, because each database has its own functions for JSON; the
+length of a column, and the rows of many ids.
+
+A page is read in two steps: the ids and sizes of what it may hold, in order, and then the rows of
+those that it has room for. So nothing large is sorted, or read in vain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -20,13 +24,16 @@ from sqlalchemy import (
     MetaData,
     Select,
     Table,
+    Text,
     and_,
     any_,
     case,
     cast,
     exists,
     func,
+    literal,
     literal_column,
+    null,
     or_,
     select,
     union_all,
@@ -64,11 +71,44 @@ def _tagged_postgresql(key: str, text: str) -> ColumnElement[bool]:
     return cast(_promise.c.tags, JSONB).contains(func.jsonb_build_object(key, text))
 
 
+def _among_sqlite(id_: Column[Any], ids: Sequence[str]) -> ColumnElement[bool]:
+    return id_.in_(ids)
+
+
+def _among_postgresql(id_: Column[Any], ids: Sequence[str]) -> ColumnElement[bool]:
+    from sqlalchemy.dialects.postgresql import ARRAY
+
+    return id_ == any_(literal(list(ids), ARRAY(Text)))
+
+
 #: dialect, and the condition that a promise has a tag with a text
 _TAGGED: Final[Mapping[str, Callable[[str, str], ColumnElement[bool]]]] = {
     "sqlite": _tagged_sqlite,
     "postgresql": _tagged_postgresql,
 }
+#: dialect, and the condition that an id is one of these
+_AMONG: Final[Mapping[str, Callable[[Column[Any], Sequence[str]], ColumnElement[bool]]]] = {
+    "sqlite": _among_sqlite,
+    "postgresql": _among_postgresql,
+}
+#: Dialect, and the function that returns the length of a column, of data in bytes. Neither reads
+#: what is stored beside the row.
+_LENGTH: Final[Mapping[str, Callable[[Column[Any]], ColumnElement[int]]]] = {
+    "sqlite": func.length,
+    "postgresql": func.octet_length,
+}
+#: what a page of promises is measured by, and one of tasks, and one of schedules
+_PROMISE_SIZES: Final = ("param_data", "value_data", "param_headers", "value_headers", "tags")
+_TASK_SIZES: Final = ("resumes", "awaits", "cause")
+_SCHEDULE_SIZES: Final = ("param_data", "param_headers", "promise_tags")
+#: `promise_columns` without payloads, of which tasks have none
+_NO_PAYLOAD: Final[Mapping[str, ColumnElement[Any]]] = {
+    "param_headers": literal_column("'{}'").label("param_headers"),
+    "param_data": null().label("param_data"),
+    "value_headers": literal_column("'{}'").label("value_headers"),
+    "value_data": null().label("value_data"),
+}
+_task_columns: Final = [_NO_PAYLOAD.get(each.name, each) for each in promise_columns]
 
 
 class Queries:
@@ -89,6 +129,8 @@ class Queries:
         self._schemas = None if schema is None else {None: schema}
         self._owner = owner
         self._tagged = _TAGGED[dialect.name]
+        self._among = _AMONG[dialect.name]
+        self._length = _LENGTH[dialect.name]
         pending = select(*(_promise.c[name] for name in PENDING_COLUMNS)).where(_PENDING)
         #: all that is pending, as `pending_row` takes it
         self.pending, _ = self.compiled(pending)
@@ -120,8 +162,8 @@ class Queries:
         ).order_by(_promise.c.id)
 
     def search_promises(self, command: PromiseSearch, now: int) -> Select[Any]:
-        """Select a page of promises."""
-        query = self._owned(select(*promise_columns), _promise)
+        """Select ids and sizes of a page of promises, and of one more."""
+        query = self._sized(_promise, _PROMISE_SIZES)
         if command.origin is not None:
             query = query.where(_promise.c.origin == command.origin)
         if command.state is not None:
@@ -131,8 +173,8 @@ class Queries:
         return _page(query, _promise.c.id, command.prefix, command.cursor, command.limit)
 
     def search_tasks(self, command: TaskSearch, now: int) -> Select[Any]:
-        """Select a page of the promises that have a task."""
-        query = self._owned(select(*promise_columns), _promise)
+        """Select ids and sizes of a page of the promises that have a task, and of one more."""
+        query = self._sized(_promise, _TASK_SIZES)
         query = query.where(_promise.c.target.is_not(None))
         if command.group is not None:
             query = query.where(_promise.c.group_name == command.group)
@@ -144,9 +186,32 @@ class Queries:
         return _page(query, _promise.c.id, "", command.cursor, command.limit)
 
     def search_schedules(self, command: ScheduleSearch) -> Select[Any]:
-        """Select a page of schedules."""
-        query = self._owned(select(*schedule_columns), _schedule)
+        """Select ids and sizes of a page of schedules, and of one more."""
+        query = self._sized(_schedule, _SCHEDULE_SIZES)
         return _page(query, _schedule.c.id, command.prefix, command.cursor, command.limit)
+
+    def promises(self, ids: Sequence[str]) -> Select[Any]:
+        """Select the promises of `ids` in order."""
+        query = select(*promise_columns).where(self._among(_promise.c.id, ids))
+        return query.order_by(_promise.c.id)
+
+    def tasks(self, ids: Sequence[str]) -> Select[Any]:
+        """Select the promises of `ids` in order, without their payloads."""
+        query = select(*_task_columns).where(self._among(_promise.c.id, ids))
+        return query.order_by(_promise.c.id)
+
+    def schedules(self, ids: Sequence[str]) -> Select[Any]:
+        """Select the schedules of `ids` in order."""
+        query = select(*schedule_columns).where(self._among(_schedule.c.id, ids))
+        return query.order_by(_schedule.c.id)
+
+    def _sized(self, target: Table, names: Sequence[str]) -> Select[Any]:
+        """Select id and size of the rows in slots of the owner."""
+        size: ColumnElement[int] = sum(
+            (func.coalesce(self._length(target.c[name]), 0) for name in names),
+            start=literal_column("0", Integer),
+        )
+        return self._owned(select(target.c.id, size.label("size")), target)
 
     def _owned(self, query: Select[Any], target: Table) -> Select[Any]:
         """Leave out the rows of slots that other brokers have: here they may be out of date."""

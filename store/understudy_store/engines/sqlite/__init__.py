@@ -28,14 +28,18 @@ the owner's loop.
 
 Locks
 -----
-After those of `journaled` comes one more:
+After those of `journaled` come two more:
 
 ``find``     of `Database`: the connection that finds. Finds run beside writes, because SQLite's WAL
              lets one reader go on beside one writer.
 
-What is not perfect: a find of many ids may wait for a search.
+``search``   of `FileSearcher`: the connection that searches, as of one moment, beside both.
+
+What is not perfect: SQLite cannot begin its log anew during a search, so the log grows meanwhile.
+Before a search begins, the follower writes what was committed; then no other search is under way,
+so it can move all of a long log into the file.
 
 Modules: `engine` opens and closes; `journal` and `database` are the journal and the table, and
-`journal_recovery` and `journal_v1` read what a dead process left; `files` guards the files,
-`lock_holders` names processes with locks, and `lock_wait` waits for them.
+`searcher` searches the file; `journal_recovery` and `journal_v1` read what a dead process left;
+`files` guards the files, `lock_holders` names processes with locks, and `lock_wait` waits for them.
 """

@@ -1,8 +1,8 @@
-"""The table of a SQLite store: its file, through two connections.
+"""The table of a SQLite store: its file, through three connections.
 
-One connection writes and answers searches, the other finds beside it. WAL with
-``synchronous=FULL``: a write is on the disk when `Database.write` returns. Only the writer
-checkpoints.
+One connection writes, another one finds beside it, and the third searches, from the first search
+on (`searcher.py`). WAL with ``synchronous=FULL``: a write is on the disk when `Database.write`
+returns. Only the writer checkpoints.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     URL,
-    CompoundSelect,
     Connection,
     Engine,
     NullPool,
-    Select,
     create_engine,
     event,
     select,
@@ -30,17 +28,12 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from understudy_store.changes import Snapshot
-from understudy_store.commands import (
-    PromiseSearch,
-    Reply,
-    ScheduleSearch,
-    TaskPreload,
-    TaskSearch,
-)
+from understudy_store.commands import Reply
 from understudy_store.engines.base import OPENING, Opening, Read
 from understudy_store.engines.journaled.memtable import Memtable
-from understudy_store.engines.searches import Rereading, page
+from understudy_store.engines.searches import Rereading
 from understudy_store.engines.sql import migrations
+from understudy_store.engines.sql.answers import answer, asking
 from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.rows import (
     insert_values,
@@ -67,6 +60,7 @@ from understudy_store.engines.sql.tables import (
 )
 from understudy_store.engines.sqlite.files import access_error, sync_directory
 from understudy_store.engines.sqlite.lock_wait import LockWait
+from understudy_store.engines.sqlite.searcher import FileSearcher
 from understudy_store.errors import (
     StoreAccessError,
     StoreClosedError,
@@ -74,7 +68,6 @@ from understudy_store.errors import (
     StoreFormatError,
     StoreVersionError,
 )
-from understudy_store.machine.projection import projected, projected_row
 from understudy_store.pending_row import pending_row
 from understudy_store.records import Row
 
@@ -159,8 +152,8 @@ class Database:
 
     Another program's lock is waited for as `opening` wishes, until `opened` is called.
 
-    `find` and `first_from` may be called from several threads, beside the other methods. Those are
-    called from one thread at a time (the engine holds its file lock).
+    `find`, `first_from` and `search` may be called from several threads, beside the other methods.
+    Those are called from one thread at a time (the engine holds its file lock).
 
     Raises
     ------
@@ -174,6 +167,7 @@ class Database:
         #: called after every few rows of a write, to let other threads go on; None: no pauses
         self.pause: Callable[[], object] | None = None
         self._find_lock = Lock()
+        self._searcher = FileSearcher(path, QUERIES, self._connect_searcher)
         self._closed = False
         self._connections: list[Connection] = []
         try:
@@ -209,6 +203,9 @@ class Database:
         self._finder = _connect(self._path, _READER_PRAGMAS, None, FINDER_BUSY_S).connect()
         self._connections.append(self._finder)
         self._finder_driver = _driver_of(self._finder)
+
+    def _connect_searcher(self) -> Connection:
+        return _connect(self._path, _READER_PRAGMAS, "BEGIN", FINDER_BUSY_S).connect()
 
     def _migrate(self) -> dict[str, str]:
         """Bring the schema up to date, and return the facts about the store."""
@@ -423,43 +420,27 @@ class Database:
     def _answers(self, reads: Sequence[Read]) -> list[Reply]:
         # By the connection that writes, because it has the pages in its cache.
         with self._writer.begin():
-            return [self._answer(read) for read in reads]
+            return [answer(QUERIES, read, asking(self._writer)) for read in reads]
 
-    def _answer(self, read: Read) -> Reply:
-        command, now = read.command, read.now
-        match command:
-            case TaskPreload():
-                rows = self._rows(QUERIES.preload(command))
-                return Reply(200, promises=[projected(row.promise, now) for row in rows])
-            case PromiseSearch():
-                found = self._rows(QUERIES.search_promises(command, now))
-                rows, cursor = page(found, command.limit, lambda row: row.promise.id)
-                promises = [projected(row.promise, now) for row in rows]
-                return Reply(200, promises=promises, cursor=cursor)
-            case TaskSearch():
-                found = self._rows(QUERIES.search_tasks(command, now))
-                rows, cursor = page(found, command.limit, lambda row: row.promise.id)
-                tasks = [task for row in rows if (task := projected_row(row, now).task)]
-                return Reply(200, tasks=tasks, cursor=cursor)
-            case ScheduleSearch():
-                query = self._writer.execute(QUERIES.search_schedules(command))
-                schedules = [schedule_of(values) for values in query]
-                kept, cursor = page(schedules, command.limit, lambda schedule: schedule.id)
-                return Reply(200, schedules=kept, cursor=cursor)
-
-    def _rows(self, query: Select[Any] | CompoundSelect[Any]) -> list[Row]:
-        return [row_of(values) for values in self._writer.execute(query).fetchall()]
+    def search(self, read: Read, time_limit_s: float) -> Reply:
+        """Answer a search from the file as of one moment, beside whatever other threads do."""
+        try:
+            return self._searcher.search(read, time_limit_s)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise _plain(error) from None
 
     def opened(self) -> None:
         """Note that all of the store is open: waits for other programs end with `stop_waiting`."""
         self._lock_wait.opened()
 
     def stop_waiting(self) -> None:
-        """Wait only shortly for other programs from now on; may be called from any thread."""
+        """Wait only shortly for other programs from now on, and end a search; from any thread."""
+        self._searcher.stop()
         self._lock_wait.stop()
 
     def close(self) -> None:
-        """Close both connections. A second call does nothing."""
+        """Close all connections. A second call does nothing."""
+        self._searcher.close()
         with self._find_lock:
             if self._closed:
                 return

@@ -172,6 +172,9 @@ class SqliteEngine:
             raise fenced(epoch)
         return self.journaled.commit(changes, reads)
 
+    def search(self, read: Read, time_limit_s: float) -> Reply:
+        return self.journaled.searcher.search(read, time_limit_s)
+
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         self.journaled.watch(on_failure)
 

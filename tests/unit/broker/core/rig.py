@@ -23,7 +23,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
-from understudy_store.commands import PromiseCreate, Reply
+from understudy_store.commands import PromiseCreate, ReadCommand, Reply
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
@@ -109,8 +109,15 @@ class Rig:
         return found[0].reply
 
     def create(self, peer: bytes, id_: str, target: str | None = "g", in_ms: int = 60_000) -> Reply:
+        return self.reply(peer, self.creation(id_, target, in_ms))
+
+    def creation(self, id_: str, target: str | None = None, in_ms: int = 60_000) -> PromiseCreate:
         tags = {TAG_TARGET: target} if target else {}
-        return self.reply(peer, PromiseCreate(id_, self.now + in_ms, Value({}, b"x"), tags))
+        return PromiseCreate(id_, self.now + in_ms, Value({}, b"x"), tags)
+
+    def read(self, command: ReadCommand) -> Read:
+        """What the shell is given to read for a command."""
+        return Read(command, self.now)
 
     def take(self, peer: bytes, kind: type[M]) -> list[M]:
         """Take the messages of one kind out of the inbox."""
@@ -153,6 +160,14 @@ class Rig:
         replies = self.engine.commit(batch.changes, reads, SOLE_EPOCH)
         self.deliver(self.core.committed(batch, replies))
 
+    def search(self) -> bool:
+        """Make the search that is due, if there is one; the next step sends its reply."""
+        read = self.core.searches.take()
+        if read is None:
+            return False
+        self.core.searches.answered(self.engine.search(read, self.core.config.search_ms / 1000))
+        return True
+
     def turn(self) -> None:
         """Step and commit, until nothing is due and nothing is said."""
         for _ in range(100):
@@ -161,7 +176,8 @@ class Rig:
             step = self.step()
             self.due_at = step.due_at
             is_due = step.due_at is not None and step.due_at <= self.now
-            goes_on = step.frames or (self.core.has_deferred and not self.slow)
+            searched = self.search()
+            goes_on = searched or step.frames or (self.core.has_deferred and not self.slow)
             if step.batch is None and not is_due and not goes_on:
                 return
         raise AssertionError("the core is never done")

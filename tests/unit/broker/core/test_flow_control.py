@@ -192,7 +192,19 @@ def test_a_watch_of_more_than_the_bound_is_refused_and_each_alone_is_not(rig: Ri
     assert [answer.corr for answer in rig.take(C, Response)] == corrs
 
 
-def test_pages_count_as_large_before_they_are_read(rig: Rig) -> None:
+def test_a_peer_that_takes_no_pages_gets_no_more_of_them(rig: Rig) -> None:
+    """Nor does it hold up the searches of others, or its own other requests."""
+    for number in range(8):
+        rig.create(C, f"p{number}", target=None)
+        settle(rig, f"p{number}")
+    rig.slow.add(C)
     corrs = [rig.ask(C, PromiseSearch(prefix="p")) for _ in range(3)]
-    assert [step(rig), step(rig), step(rig)] == [1, 1, 1]
-    assert len(corrs) == 3
+    other = rig.ask(D, PromiseSearch(prefix="p"))
+    rig.turn()
+    assert [answer.corr for answer in rig.take(D, Response)] == [other]
+    taken = [answer.corr for answer in rig.take(C, Response)]
+    assert taken == corrs[: len(taken)]
+    assert 0 < len(taken) < 3
+    rig.slow.clear()
+    rig.turn()
+    assert [answer.corr for answer in rig.take(C, Response)] == corrs[len(taken) :]

@@ -17,13 +17,15 @@ from understudy_store.changes import Changes
 from understudy_store.commands import (
     PromiseSearch,
     ReadCommand,
+    Reply,
+    ScheduleSearch,
     TaskPreload,
     TaskSearch,
 )
 from understudy_store.engines.base import SOLE_EPOCH, Engine, Opening, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.engines.schemes import open_engine
-from understudy_store.engines.searches import prefix_end
+from understudy_store.engines.searches import PAGE_BYTES_MAX, page, prefix_end, promise_bytes
 from understudy_store.engines.sql.statements import BatchStatement
 from understudy_store.engines.sql.tables import METADATA
 from understudy_store.engines.sqlite.database import QUERIES, STATEMENTS
@@ -36,6 +38,7 @@ from understudy_store.records import (
     TAG_ORIGIN,
     TAG_TIMER,
     Row,
+    ScheduleRecord,
     TaskRecord,
     Value,
 )
@@ -82,6 +85,89 @@ def test_pages_follow_each_other(engine: Engine, epoch: int) -> None:
             break
     assert found == ids
     assert pages_count == 2  # the last page knows that it is the last, also where it is full
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), max_size=30),
+    limit=st.integers(1, 12),
+    bound=st.integers(0, 20),
+)
+def test_pages_together_are_everything(sizes: list[int], limit: int, bound: int) -> None:
+    """Whatever the limit and the bound in bytes are; and each page keeps to both."""
+    items = [(f"{place:02}", size) for place, size in enumerate(sizes)]
+    found: list[tuple[str, int]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        taken = 0
+        rest = [item for item in items if item[0] > cursor]
+
+        def read(rest: list[tuple[str, int]] = rest) -> Iterator[tuple[str, int]]:
+            nonlocal taken
+            for item in rest:
+                taken += 1
+                yield item
+
+        kept, cursor = page(read(), limit, lambda item: item[0], lambda item: item[1], bound)
+        assert len(kept) <= limit
+        assert sum(size for _, size in kept[1:]) <= bound
+        assert bool(kept) == bool(rest)
+        assert taken <= len(kept) + 1
+        if cursor is not None:
+            longer = rest[: len(kept) + 1]
+            assert len(longer) > limit or sum(size for _, size in longer[1:]) > bound
+        found += kept
+    assert found == items
+
+
+MANY_SIZES = [0, PAGE_BYTES_MAX - 9, 1, 2 * PAGE_BYTES_MAX, 3, *([PAGE_BYTES_MAX // 3] * 6), 0, 0]
+
+
+def _pages(
+    engine: Engine, epoch: int, command: PromiseSearch | TaskSearch | ScheduleSearch
+) -> list[Reply]:
+    replies = []
+    while True:
+        [reply] = engine.commit(Changes(0), [Read(command, 1)], epoch)
+        replies.append(reply)
+        if reply.cursor is None:
+            return replies
+        command = msgspec.structs.replace(command, cursor=reply.cursor)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 1000])
+def test_pages_end_at_a_bound_in_bytes(engine: Engine, epoch: int, limit: int) -> None:
+    """Memory is bounded whatever is asked for. Half of the data is in the value."""
+    rows = []
+    for place, size in enumerate(MANY_SIZES):
+        done = settled(targeted(f"p.{place:02}", mine="yes")).promise
+        param, value = Value({"fn": "f"}, b"p" * (size // 2)), Value({}, b"v" * (size - size // 2))
+        task = TaskRecord(done.id, "fulfilled", 1, "poll://any@g")
+        rows.append(Row(msgspec.structs.replace(done, param=param, value=value), task))
+        rows.append(row(f"p.{place:02}.other"))
+    engine.commit(Changes(1, inserted=rows), [], epoch)
+    replies = _pages(engine, epoch, PromiseSearch(tags={"mine": "yes"}, limit=limit))
+    found = [promise for reply in replies for promise in reply.promises or ()]
+    assert found == [each.promise for each in rows[::2]]
+    for reply in replies:
+        sizes = [promise_bytes(promise) for promise in reply.promises or ()]
+        assert sizes
+        assert sum(sizes[1:]) <= PAGE_BYTES_MAX
+    if limit == 1000:
+        assert 3 < len(replies) < len(MANY_SIZES)
+    replies = _pages(engine, epoch, TaskSearch(limit=limit))
+    tasks = [task for reply in replies for task in reply.tasks or ()]
+    assert tasks == [each.task for each in rows[::2]]
+    assert len(replies) == -(-len(tasks) // limit)  # a task has no payload
+
+
+def test_pages_of_schedules_end_at_a_bound_in_bytes(engine: Engine, epoch: int) -> None:
+    schedules = [
+        ScheduleRecord(f"s.{n}", "* * * * *", "{id}", 1, Value({}, b"x" * size), {"t": "1"}, 5, 1)
+        for n, size in enumerate([PAGE_BYTES_MAX, 0, PAGE_BYTES_MAX // 2, PAGE_BYTES_MAX // 2])
+    ]
+    engine.commit(Changes(1, schedules_put=schedules), [], epoch)
+    replies = _pages(engine, epoch, ScheduleSearch(limit=100))
+    assert [reply.schedules for reply in replies] == [schedules[:3], schedules[3:]]
 
 
 def test_reads_see_their_own_commit(engine: Engine, epoch: int) -> None:

@@ -1,0 +1,57 @@
+"""Searches, as the shell makes them for the broker's core, and their replies. Pure.
+
+A shell takes one with `take` after each step and each commit, reads beside everything else, and
+gives the reply to `answered`; see `search_queue` for when a search begins. A reply tells only of
+what was committed before, so it waits for no commit: it leaves with the next step.
+"""
+
+from __future__ import annotations
+
+from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.flow_control import FlowControl
+from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.search_queue import SearchQueue
+from understudy_broker.core.sessions import Session, Sessions
+from understudy_broker.protocol.messages import Response
+from understudy_store.commands import Reply
+from understudy_store.engines.base import Read
+
+
+class Searches:
+    """The searches that are ready, one at a time."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        sessions: Sessions,
+        flow: FlowControl,
+        outbox: Outbox,
+        metrics: Metrics,
+    ) -> None:
+        #: those that wait
+        self.queue = queue = SearchQueue(config)
+        metrics.add_source(lambda: {"searches": queue.unanswered})
+        self._sessions = sessions
+        self._flow = flow
+        self._outbox = outbox
+
+    def take(self) -> Read | None:
+        """Return the search to make now; None: there is none, or one is under way.
+
+        It is to see at least all that was committed before this call. Not to be called while the
+        core is held.
+        """
+        search = self.queue.begin(self._is_gone, self._flow.takes_replies)
+        return None if search is None else Read(search.command, search.now)
+
+    def answered(self, reply: Reply) -> None:
+        """Take the reply to the search that `take` has returned."""
+        search = self.queue.end()
+        session = search.session
+        if not self._is_gone(session):
+            self._flow.on_searched(session, reply)
+            self._outbox.add_urgent(session.peer, Response(search.corr, reply))
+
+    def _is_gone(self, session: Session) -> bool:
+        return self._sessions.by_peer.get(session.peer) is not session

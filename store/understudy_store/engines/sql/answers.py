@@ -1,0 +1,81 @@
+"""Answers to reads from the tables of a database, whichever driver asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import CompoundSelect, Connection, Select
+
+from understudy_store.commands import (
+    PromiseSearch,
+    Reply,
+    ScheduleSearch,
+    TaskPreload,
+    TaskSearch,
+)
+from understudy_store.engines.base import Read
+from understudy_store.engines.searches import page
+from understudy_store.engines.sql.queries import Queries
+from understudy_store.engines.sql.rows import row_of, schedule_of
+from understudy_store.machine.projection import projected, projected_row
+
+#: Executes a query and returns its rows; of those that are not taken it need not read any.
+Ask: TypeAlias = Callable[[Select[Any] | CompoundSelect[Any]], Iterable[Sequence[Any]]]
+
+#: rows that are in memory at a time before they are taken
+_ROWS_AT_ONCE: Final = 256
+_id_of: Final = itemgetter(0)
+_size_of: Final = itemgetter(1)
+
+
+def answer(queries: Queries, read: Read, ask: Ask) -> Reply:
+    """Answer a read; all that is asked for it is of one moment of the database.
+
+    Parameters
+    ----------
+    ask
+        Executes in one transaction, in which nothing seems to change.
+    """
+    command, now = read.command, read.now
+    match command:
+        case TaskPreload():
+            rows = map(row_of, ask(queries.preload(command)))
+            return Reply(200, promises=[projected(row.promise, now) for row in rows])
+        case PromiseSearch():
+            ids, cursor = _page(ask(queries.search_promises(command, now)), command.limit)
+            rows = map(row_of, ask(queries.promises(ids)) if ids else ())
+            promises = [projected(row.promise, now) for row in rows]
+            return Reply(200, promises=promises, cursor=cursor)
+        case TaskSearch():
+            ids, cursor = _page(ask(queries.search_tasks(command, now)), command.limit)
+            rows = map(row_of, ask(queries.tasks(ids)) if ids else ())
+            tasks = [task for row in rows if (task := projected_row(row, now).task)]
+            return Reply(200, tasks=tasks, cursor=cursor)
+        case ScheduleSearch():
+            ids, cursor = _page(ask(queries.search_schedules(command)), command.limit)
+            found = ask(queries.schedules(ids)) if ids else ()
+            return Reply(200, schedules=list(map(schedule_of, found)), cursor=cursor)
+
+
+def asking(connection: Connection) -> Ask:
+    """Return what executes queries over a connection of SQLAlchemy.
+
+    It reads a few rows at a time, and at most about as many again as are taken.
+    """
+
+    def ask(query: Select[Any] | CompoundSelect[Any]) -> Iterator[Sequence[Any]]:
+        count = 1
+        with connection.execute(query) as rows:
+            while found := rows.fetchmany(count):
+                yield from found
+                count = min(2 * count, _ROWS_AT_ONCE)
+
+    return ask
+
+
+def _page(found: Iterable[Sequence[Any]], limit: int) -> tuple[list[str], str | None]:
+    """Return the ids of a page, and the next cursor."""
+    kept, cursor = page(found, limit, _id_of, _size_of)
+    return [each[0] for each in kept], cursor
