@@ -45,6 +45,7 @@ def settings_of(options: EdgeOptions) -> EdgeSettings:
         strict=options.strict,
         debug=options.debug,
         legacy_poll=parse_listen(options.legacy_poll) if has_legacy else None,
+        names=tuple(filter(None, map(str.strip, options.names.lower().split(",")))),
     )
 
 

@@ -11,13 +11,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from understudy.edge.address import is_loopback
+from understudy.edge.budgets import WithinBudget
 from understudy.edge.edge import Edge
 from understudy.edge.native.exchange import problem_answer
 from understudy.edge.native.problems import Problem
 from understudy.edge.native.routes import NativeRoute
 from understudy.edge.resonate.handlers import Performer, ResonateApp
 from understudy.edge.resonate.legacy.handlers import LegacyApp, LegacyPollApp
-from understudy.edge.sites import OwnSite
+from understudy.edge.settings import EdgeSettings
+from understudy.edge.sites import ANY_NAME, OwnSite
 from understudy.edge.tunnel import tunnel_route
 
 
@@ -27,7 +30,8 @@ def make_app(edge: Edge) -> ASGIApp:
     if edge.debug is None:
         routes += [tunnel_route(edge), NativeRoute(edge)]
     rest = Starlette(routes=routes, exception_handlers={HTTPException: _tell})
-    return OwnSite(_with_resonate(edge, rest))
+    app = WithinBudget(_with_resonate(edge, rest), edge.bodies)
+    return OwnSite(app, names=_names(edge.settings))
 
 
 async def _tell(_request: Request, error: Exception) -> Response:
@@ -50,7 +54,14 @@ def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
 
 def make_legacy_poll_app(edge: Edge) -> ASGIApp:
     """Return the application of the older event streams, which have a port of their own."""
-    return OwnSite(LegacyPollApp(edge.events, edge.brokers, edge.clients), joins=True)
+    app = LegacyPollApp(edge.events, edge.brokers, edge.clients)
+    return OwnSite(app, joins=True, names=_names(edge.settings))
+
+
+def _names(settings: EdgeSettings) -> frozenset[str]:
+    """Return the names by which clients may reach the edge, as they send them."""
+    is_own = is_loopback(settings.host) or settings.host == "localhost"
+    return frozenset(settings.names) if is_own else ANY_NAME
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from understudy.edge.brokers import Brokers
+from understudy.edge.budgets import BODIES_BYTES_MAX, Budget
 from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.resonate.event_streams import EventStreams
 from understudy.edge.resonate.legacy.clients import Clients
@@ -21,6 +22,8 @@ class Edge:
         Performs the Resonate protocol without a broker; None: brokers do.
     draining
         Set once the edge is to end: streams end, and nothing waits any longer.
+    bodies
+        The bytes of bodies that requests hold.
     tunnels
         Open tunnels of nodes and clients.
     streams, events
@@ -36,6 +39,7 @@ class Edge:
         self.brokers = brokers
         self.settings = settings
         self.draining = trio.Event()
+        self.bodies = Budget(BODIES_BYTES_MAX)
         self.tunnels = 0
         self.streams = connect_streams(brokers) if debug is None else debug.streams
         self.clients = Clients(self.streams.address_of)

@@ -44,6 +44,8 @@ class EdgeOptions(BaseSettings):
 
     listen: str = DEFAULT_LISTEN
     url: str | None = None
+    #: names by which clients reach the edge, with commas between them
+    names: str = ""
     grpc: str | None = None
     push: str = ""
     push_key_file: Path | None = None

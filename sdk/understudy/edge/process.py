@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, TypeAlias
 
 import trio
+from msgspec.structs import replace
 
 from understudy import extras
 from understudy.edge.address import is_loopback, place
@@ -31,6 +32,9 @@ EXIT_FAILED: Final = 1
 #: Given a function that stops the edge, watches for the supervisor's wish that it stops.
 WatchSupervisor: TypeAlias = Callable[[Callable[[], None]], object]
 
+#: open files that are no connections of clients
+_OWN_DESCRIPTORS: Final = 96
+
 _LOG: Final = logging.getLogger("understudy.edge")
 
 
@@ -48,7 +52,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
     with StopSignals(stop.request):
         if watch is not None:
             watch(stop.request)
-        raise_descriptor_limit()
+        settings = _within_descriptors(settings, raise_descriptor_limit())
         addresses = [("--listen", (settings.host, settings.port))]
         if settings.legacy_poll is not None:
             addresses.append(("--legacy-poll", settings.legacy_poll))
@@ -71,6 +75,20 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             print(f"understudy edge: {cause}", file=sys.stderr)
             return EXIT_FAILED
     return EXIT_OK
+
+
+def _within_descriptors(settings: EdgeSettings, descriptors: int) -> EdgeSettings:
+    """Have connections beyond the limit of open files refused in words, and not left unheard."""
+    most = max(1, descriptors - _OWN_DESCRIPTORS)
+    if settings.limits.connections_max <= most:
+        return settings
+    _LOG.warning(
+        "%s connections may be open instead of %s, because the limit of open files is %s (ulimit "
+        "-n, LimitNOFILE)",
+        *(f"{count:,}" for count in (most, settings.limits.connections_max, descriptors)),
+    )
+    limits = replace(settings.limits, connections_max=most)
+    return replace(settings, limits=limits)
 
 
 class _ListenError(Exception):

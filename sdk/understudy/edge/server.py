@@ -5,7 +5,9 @@ bound the number of connections, nor how long it waits for a client to read. So 
 accepted here, and given to it one by one:
 
 - At the bound, a new connection is answered with 503 and closed. None waits unseen.
-- A client that takes nothing of an answer for `write_timeout_s` is cut off.
+- A client that takes nothing of an answer for `write_timeout_s` is cut off, and so is one for whose
+  answer there is no room beside those that wait for others (`budgets`).
+- Whatever goes wrong with a connection ends that connection, and nothing else.
 - At the end, no connection is accepted any more; requests under way may finish within
   `drain_s`, and streams are told that they end (`Draining`).
 """
@@ -26,10 +28,15 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData
+from hypercorn.protocol import ProtocolWrapper
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from starlette.types import ASGIApp
+
+from understudy.edge import heads
+from understudy.edge.budgets import ANSWERS_BYTES_MAX, Budget
+from understudy.errors import innermost
 
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
@@ -46,6 +53,10 @@ _FULL_BODY: Final = (
 _INFORMATION: Final = b"HTTP/1.1 1"
 #: how long to wait after the system has refused a connection for lack of descriptors
 _NO_DESCRIPTORS_S: Final = 0.1
+#: how often the log says so
+_TELL_S: Final = 60.0
+#: bytes of an answer that a client must take in `write_timeout_s`
+_PART_BYTES: Final = 64 * 1024
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _LOG: Final = logging.getLogger("understudy.edge")
@@ -84,7 +95,8 @@ class _Stream:
         Called when the client will send nothing more.
     """
 
-    def __init__(self, stream: trio.SocketStream, write_timeout_s: float) -> None:
+    def __init__(self, stream: trio.SocketStream, write_timeout_s: float, waiting: Budget) -> None:
+        self._waiting = waiting
         self._stream = stream
         self._write_timeout_s = write_timeout_s
         self.on_end: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
@@ -104,11 +116,22 @@ class _Stream:
 
     async def send_all(self, data: bytes) -> None:
         """Send, or break the connection if nobody reads."""
-        with trio.move_on_after(self._write_timeout_s) as scope:
-            await self._stream.send_all(data)
-        if scope.cancelled_caught:
+        if not self._waiting.take(len(data)):
             await trio.aclose_forcefully(self._stream)
-            raise trio.BrokenResourceError("the client does not read what it is sent")
+            raise trio.BrokenResourceError("too many bytes wait for clients to read them")
+        try:
+            await self._send_parts(memoryview(data))
+        finally:
+            self._waiting.give(len(data))
+
+    async def _send_parts(self, data: memoryview) -> None:
+        # In parts, so that the time begins anew whenever the client has taken one.
+        for at in range(0, len(data), _PART_BYTES):
+            with trio.move_on_after(self._write_timeout_s) as scope:
+                await self._stream.send_all(data[at : at + _PART_BYTES])
+            if scope.cancelled_caught:
+                await trio.aclose_forcefully(self._stream)
+                raise trio.BrokenResourceError("the client does not read what it is sent")
 
 
 class _IdleTask:
@@ -176,6 +199,16 @@ class _Connection(TCPServer):
     """
 
     _head = b""
+
+    @property
+    def protocol(self) -> ProtocolWrapper:
+        """What speaks HTTP over this connection."""
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, wrapper: ProtocolWrapper) -> None:
+        heads.guard(wrapper)
+        self._protocol = wrapper
 
     def attend(self, idle_s: float, ending: trio.Event) -> _IdleTask:
         """Close this connection when it is idle for `idle_s`, or when `ending` is set."""
@@ -263,6 +296,7 @@ async def serve(
     wrapper = ASGIWrapper(framework)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     connections = trio.CapacityLimiter(limits.connections_max)
+    waiting = Budget(ANSWERS_BYTES_MAX)
 
     async def attend(stream: trio.SocketStream) -> None:
         token = object()
@@ -272,11 +306,11 @@ async def serve(
             await _refuse(stream)
             return
         try:
-            bounded: Any = _Stream(stream, limits.write_timeout_s)
+            bounded: Any = _Stream(stream, limits.write_timeout_s, waiting)
             server = _Connection(wrapper, config, context, {}, bounded)
             # Otherwise it keeps a connection that was closed for as long as an idle one.
             bounded.on_end = server.attend(limits.idle_s, ending).end
-            await server
+            await _until_end(server)
         finally:
             connections.release_on_behalf_of(token)
             await trio.aclose_forcefully(stream)
@@ -292,18 +326,40 @@ async def serve(
         handlers.cancel_scope.deadline = trio.current_time() + limits.drain_s
 
 
+async def _until_end(server: _Connection) -> None:
+    """Let a connection run; whatever goes wrong in it is its own end only."""
+    try:
+        await server
+    except BaseExceptionGroup as group:
+        wrong, others = group.split(Exception)
+        if wrong is not None:
+            _note_broken(innermost(wrong))
+        if others is not None:
+            raise others from None
+    except Exception as error:
+        _note_broken(error)
+
+
+def _note_broken(error: BaseException) -> None:
+    if not isinstance(error, heads.RefusedHeadError):
+        _LOG.info("a connection was ended: %s: %r", type(error).__name__, str(error))
+
+
 async def _accept(
     listener: trio.SocketListener,
     attend: Callable[[trio.SocketStream], Awaitable[None]],
     handlers: trio.Nursery,
 ) -> None:
+    told_at = -math.inf
     while True:
         try:
             stream = await listener.accept()
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            _LOG.warning("no connection can be accepted: %s", error.strerror)
+            if trio.current_time() - told_at >= _TELL_S:
+                told_at = trio.current_time()
+                _LOG.warning("no connection can be accepted: %s", error.strerror)
             await trio.sleep(_NO_DESCRIPTORS_S)
         else:
             handlers.start_soon(attend, stream)

@@ -52,6 +52,9 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         The longest wait of one request for a promise; a client asks again after it.
     hooks
         Webhooks that are taken.
+    names
+        Names by which clients reach the edge, besides those of this machine, where it listens to
+        this machine alone; ``*``: any.
     legacy_poll
         Where to listen for the event streams of the protocol's older REST, which is then served,
         too. None: it is not.
@@ -74,3 +77,4 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     wait_max_s: float = 300.0
     hooks: tuple[Hook, ...] = ()
     legacy_poll: tuple[str, int] | None = None
+    names: tuple[str, ...] = ()

@@ -37,6 +37,17 @@ Grpc = Annotated[
 ]
 
 
+Names = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        help="Names by which clients reach it, besides addresses and localhost, as through a proxy "
+        "on this machine; * for any. Without, requests for other names are refused where it "
+        "listens to this machine alone.",
+    ),
+]
+
+
 Push = Annotated[
     str | None,
     typer.Option(
@@ -139,6 +150,7 @@ LegacyPoll = Annotated[
 def edge(
     listen: Listen = None,
     url: Url = None,
+    names: Names = None,
     grpc: Grpc = None,
     push: Push = None,
     push_key_file: PushKeyFile = None,
@@ -185,6 +197,7 @@ def edge(
     flags: dict[str, object] = {
         "listen": listen,
         "url": url,
+        "names": names,
         "grpc": grpc,
         "push": push,
         "push_key_file": push_key_file,

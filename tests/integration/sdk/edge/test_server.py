@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, TypeAlias
 
+import pytest
 import trio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from understudy.edge import server
 from understudy.edge.server import Limits, bind, serve
 
 _GET: Final = b"GET /%s HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -156,3 +158,47 @@ async def test_the_end_does_not_wait_for_ever() -> None:
         await app.waits.wait()
         stop.set()
         assert b"done" not in await _read_all(stream)
+
+
+async def test_a_client_that_reads_slowly_gets_all() -> None:
+    """The whole takes several times as long as it may take nothing."""
+    limits = Limits(write_timeout_s=0.2)
+    async with _serving(_App(), limits) as (connect, _):
+        stream = await connect()
+        await stream.send_all(_GET % b"large")
+        got, began = 0, trio.current_time()
+        while got < _LARGE:
+            got += len(await stream.receive_some(1 << 20))
+            await trio.sleep(0.01)
+        assert trio.current_time() - began > 2 * limits.write_timeout_s
+
+
+async def test_answers_that_nobody_reads_have_a_bound_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "ANSWERS_BYTES_MAX", 2 * _LARGE)
+    async with _serving(_App(), Limits()) as (connect, _):
+        streams = [await connect() for _ in range(3)]
+        for stream in streams:
+            await stream.send_all(_GET % b"large")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_break_off, streams[2], nursery.cancel_scope)
+        # There is room again once another one has been read.
+        assert (await _read_until(streams[0], _LARGE)) >= _LARGE
+        again = await connect()
+        await again.send_all(_GET % b"large")
+        assert (await _read_until(again, _LARGE)) >= _LARGE
+
+
+async def _break_off(stream: trio.SocketStream, done: trio.CancelScope) -> None:
+    """Read until the answer breaks off, before it is whole."""
+    assert await _read_until(stream, _LARGE) < _LARGE
+    done.cancel()
+
+
+async def _read_until(stream: trio.SocketStream, size: int) -> int:
+    got = 0
+    with suppress(trio.BrokenResourceError):
+        while got < size and (part := await stream.receive_some(1 << 20)):
+            got += len(part)
+    return got

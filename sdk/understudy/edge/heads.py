@@ -1,0 +1,65 @@
+"""Checks of a request's head, before Hypercorn acts on it.
+
+- HTTP/2 in clear is not spoken: nobody needs it here, and each of its frames is another way to keep
+  a server busy. A wish to change to it is ignored, as HTTP allows.
+- A request with both a length and chunks is refused, for every path: a proxy in front may believe
+  the one, and the edge the other, so that a body is taken for a request of somebody else's.
+- WebSockets are not compressed: a megabyte can stand for a gigabyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import h11
+from hypercorn.protocol import ProtocolWrapper
+
+
+class RefusedHeadError(Exception):
+    """The head of a request was answered with an error, and the connection ends."""
+
+
+def guard(wrapper: ProtocolWrapper) -> None:
+    """Have a connection's protocol check each head."""
+    protocol: Any = wrapper.protocol
+    create: Callable[[h11.Request], Awaitable[None]] = protocol._create_stream
+
+    async def check(request: h11.Request) -> None:
+        """Take the place of Hypercorn's own check, which changes to HTTP/2."""
+        status = _refusal(request)
+        if status is not None:
+            await protocol._send_error_response(status)
+            raise RefusedHeadError(f"a request head was refused with {status}")
+
+    async def create_uncompressed(request: h11.Request) -> None:
+        await create(_uncompressed(request))
+
+    protocol._check_protocol = check
+    protocol._create_stream = create_uncompressed
+
+
+def _refusal(request: h11.Request) -> int | None:
+    """Return the status that refuses a head; None if it is taken."""
+    if request.http_version not in (b"1.0", b"1.1"):
+        return 505
+    names = [name.lower() for name, _ in request.headers]
+    if b"content-length" in names and b"transfer-encoding" in names:
+        return 400
+    return None
+
+
+def _uncompressed(request: h11.Request) -> h11.Request:
+    kept = [
+        (name, text)
+        for name, text in request.headers
+        if name.lower() != b"sec-websocket-extensions"
+    ]
+    if len(kept) == len(request.headers):
+        return request
+    return h11.Request(
+        method=request.method,
+        headers=kept,
+        target=request.target,
+        http_version=request.http_version,
+    )
