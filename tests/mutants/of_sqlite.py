@@ -195,7 +195,10 @@ _FOLLOWING: Final = (
         None,
         "after a failure of the file no commit is acknowledged",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._follow",
-        drop("self._failure = _as_store_error(error)\nself._on_failure(self._failure)"),
+        drop(
+            "self.failure = _as_store_error(error)\nself.searcher.end(self.failure)\n"
+            "self._on_failure(self.failure)"
+        ),
         f"{_FAILURES}::test_after_a_failure_in_the_background_nothing_is_acknowledged",
     ),
     _mutant(

@@ -189,19 +189,9 @@ class BrokerCore:
             )
         self.searches = Searches(config, sessions, flow, outbox, metrics)
         self._handlers = RequestHandlers(
-            machine,
-            dispatcher,
-            sessions,
-            outbox,
-            watches,
-            flow,
-            quarantine,
-            metrics,
-            own,
-            members,
-            self.searches.queue,
-            config,
-        )
+            machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, own,
+            members, self.searches.queue, config,
+        )  # fmt: skip
         self._queue = RequestQueue(machine, flow, own)
         self._receiver = Receiver(
             dispatcher,

@@ -9,34 +9,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import h11
 from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h11 import H11Protocol
 
 
 class RefusedHeadError(Exception):
     """The head of a request was answered with an error, and the connection ends."""
 
 
-def guard(wrapper: ProtocolWrapper) -> None:
-    """Have a connection's protocol check each head."""
-    protocol: Any = wrapper.protocol
-    create: Callable[[h11.Request], Awaitable[None]] = protocol._create_stream
+class Http1(H11Protocol):
+    """HTTP/1.1 as Hypercorn speaks it, and nothing else."""
 
-    async def check(request: h11.Request) -> None:
-        """Take the place of Hypercorn's own check, which changes to HTTP/2."""
-        status = _refusal(request)
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Take the place of the check that changes to HTTP/2."""
+        status = _refusal(event)
         if status is not None:
-            await protocol._send_error_response(status)
+            await self._send_error_response(status)
             raise RefusedHeadError(f"a request head was refused with {status}")
 
-    async def create_uncompressed(request: h11.Request) -> None:
-        await create(_uncompressed(request))
+    async def _create_stream(self, request: h11.Request) -> None:
+        await super()._create_stream(_uncompressed(request))
 
-    protocol._check_protocol = check
-    protocol._create_stream = create_uncompressed
+
+def guard(wrapper: ProtocolWrapper) -> None:
+    """Have a new connection speak `Http1`."""
+    wrapper.protocol = Http1(
+        wrapper.app,
+        wrapper.config,
+        wrapper.context,
+        wrapper.task_group,
+        wrapper.state,
+        wrapper.ssl,
+        wrapper.client,
+        wrapper.server,
+        wrapper.send,
+    )
 
 
 def _refusal(request: h11.Request) -> int | None:

@@ -202,7 +202,7 @@ class _Connection(TCPServer):
 
     @property
     def protocol(self) -> ProtocolWrapper:
-        """What speaks HTTP over this connection."""
+        """The part that speaks HTTP over this connection."""
         return self._protocol
 
     @protocol.setter
