@@ -37,6 +37,9 @@ def make_app(edge: Edge) -> ASGIApp:
 async def _tell(_request: Request, error: Exception) -> Response:
     """Answer a request for a path that no protocol has."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        text = "there is no such path here. GET /openapi.json describes those that there are"
+        return problem_answer(Problem(404, text))
     return problem_answer(Problem(error.status_code, error.detail, error.headers))
 
 
