@@ -21,7 +21,7 @@ STREAMS = 10_000
 AT_ONCE = 250
 #: of the memory of 1,000 streams, with some room for another machine
 MIB_OF_1000 = 60
-REQUEST = b"GET /calls/idle/events HTTP/1.1\r\nHost: x\r\n\r\n"
+REQUEST = b"GET /calls/idle/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def small(tmp_path: Path) -> Iterator[Rig]:
 
 def test_a_wait_ends_when_its_client_hangs_up(small: Rig) -> None:
     small.post("/calls/shop/approve?id=long")
-    request = b"GET /calls/long/result?wait=60s HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /calls/long/result?wait=60s HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with small.connect() as connection:
         connection.sendall(request)
 
@@ -101,7 +101,7 @@ def test_a_stream_ends_when_its_client_hangs_up(small: Rig) -> None:
     small.post("/calls/shop/approve?id=long")
     small.post("/calls/shop/add?id=over&wait=30s", [1])
     with small.connect() as connection:
-        connection.sendall(b"GET /calls/long/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /calls/long/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         read_until(connection, b"pending")
         assert _refused(small, "/calls/over/events")
     eventually("there is room", lambda: not _refused(small, "/calls/over/events"))
@@ -123,7 +123,7 @@ def test_the_end_of_an_edge_ends_waits_and_streams(tmp_path: Path) -> None:
 
         waiting = threading.Thread(target=wait)
         with rig.connect() as stream:
-            stream.sendall(b"GET /calls/long/events HTTP/1.1\r\nHost: x\r\n\r\n")
+            stream.sendall(b"GET /calls/long/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             read_until(stream, b"pending")
             waiting.start()
             # The wait is watched by the broker as well, once it has begun.
