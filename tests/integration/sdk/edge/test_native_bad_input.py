@@ -9,7 +9,10 @@ import pytest
 
 from tests.integration.sdk.edge.rig import Rig, read_all, read_until, statuses
 
-HEAD = b"POST /calls/shop/echo?wait=30s HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\n"
+HEAD = (
+    b"POST /calls/shop/echo?wait=30s HTTP/1.1\r\nHost: localhost\r\n"
+    b"content-type: application/json\r\n"
+)
 
 
 def problem(rig: Rig, path: str, content: bytes, **headers: str) -> tuple[int, str]:

@@ -124,8 +124,8 @@ def test_a_header_with_a_colon_in_its_name(world: World) -> None:
     body = b'{"kind":"promise.get","head":{"corrId":"c","version":"2026-04-01"},"data":{"id":"-"}}'
     with socket.create_connection((where.hostname, where.port), 10) as sock:
         sock.sendall(
-            b"POST / HTTP/1.1\r\nhost: localhost\r\nresonate:origin: a\r\ncontent-length: %d\r\n\r\n%s"
-            % (len(body), body)
+            b"POST / HTTP/1.1\r\nhost: localhost\r\nresonate:origin: a\r\n"
+            b"content-length: %d\r\n\r\n%s" % (len(body), body)
         )
         assert sock.recv(4096).startswith(b"HTTP/1.1 404")
 
