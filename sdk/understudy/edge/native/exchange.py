@@ -19,7 +19,7 @@ from understudy.edge.native.problems import MEDIA_TYPE, Problem
 BODY_S: Final = 60.0
 #: A body that is too large is read to its end, up to so many times of what is allowed, because a
 #: client that is still sending does not read the answer.
-_OVERRUN: Final = 4
+OVERRUN: Final = 4
 
 
 class Exchange:
@@ -87,7 +87,7 @@ class Exchange:
                 "the request has both a content-length and a transfer-encoding",
                 {"connection": "close"},
             )
-        if lengths and int(lengths[0]) > _OVERRUN * self._body_bytes_max:
+        if lengths and int(lengths[0]) > OVERRUN * self._body_bytes_max:
             raise self._too_large()
         with trio.move_on_after(BODY_S):
             return await self._read()
@@ -107,7 +107,7 @@ class Exchange:
             else:
                 chunks.clear()
             self._is_read = not message.get("more_body")
-            if self._is_read or size > _OVERRUN * self._body_bytes_max:
+            if self._is_read or size > OVERRUN * self._body_bytes_max:
                 break
         if size > self._body_bytes_max:
             raise self._too_large()
