@@ -9,7 +9,7 @@ schemas have; what others ask for is left to the node.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sized
 from types import NoneType
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
@@ -153,7 +153,7 @@ class Check:
     """
 
     def __init__(self, definitions: Definitions, steps: Steps) -> None:
-        self._definitions = definitions
+        self.definitions: Final = definitions
         self.steps: Final = steps
 
     def failure(self, schema: Any, value: Any) -> Failure | None:
@@ -180,66 +180,6 @@ class Check:
                     return found
         return None
 
-    # Schemas in schemas --------------------------------------------------------------------------
-
-    def _ref(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        return self.failure(self._definitions.find(wanted), value)
-
-    def _all_of(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        for each in wanted:
-            found = self.failure(each, value)
-            if found is not None:
-                return found
-        return None
-
-    def _any_of(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        deepest: Failure | None = None
-        for each in wanted:
-            found = self.failure(each, value)
-            if found is None:
-                return None
-            if deepest is None or len(found.path) > len(deepest.path):
-                deepest = found
-        return deepest if deepest and deepest.path else Failure("anyOf", None, value)
-
-    def _one_of(self, wanted: Any, value: Any, schema: Any) -> Failure | None:
-        fitting = 0
-        for each in wanted:
-            fitting += self.failure(each, value) is None
-            if fitting > 1:
-                return Failure("oneOf", None, value)
-        return None if fitting else self._any_of(wanted, value, schema)
-
-    def _not(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        return None if self.failure(wanted, value) else Failure("not", None, value)
-
-    def _if(self, wanted: Any, value: Any, schema: Any) -> Failure | None:
-        branch = "else" if self.failure(wanted, value) else "then"
-        return self.failure(schema[branch], value) if branch in schema else None
-
-    # Lists ---------------------------------------------------------------------------------------
-
-    def _prefix_items(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        if isinstance(value, list):
-            for index, (schema, item) in enumerate(zip(wanted, value, strict=False)):
-                found = self.failure(schema, item)
-                if found is not None:
-                    return found.at(index)
-        return None
-
-    def _items(self, wanted: Any, value: Any, schema: Any) -> Failure | None:
-        if not isinstance(value, list):
-            return None
-        start = len(schema.get("prefixItems", ()))
-        items = value[start:] if start else value
-        if self.are_plain(wanted, items):
-            return None
-        for index, item in enumerate(items, start):
-            found = self.failure(wanted, item)
-            if found is not None:
-                return found.at(index)
-        return None
-
     def are_plain(self, schema: Any, values: Collection[Any]) -> bool:
         """Return whether all values are fit because of their types alone."""
         self.steps.take(len(values) // _ITEMS)
@@ -255,87 +195,167 @@ class Check:
             return all(each.is_integer() for each in values if type(each) is float)
         return not others
 
-    def _unique_items(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        if wanted is not True or not isinstance(value, list):
-            return None
-        self.steps.take(len(value) // _LOOKS)
-        kinds = set(map(type, value))
-        different: set[Any]
-        # The hashes of texts and bytes cannot be foretold.
-        if kinds == {str}:
-            different = set(value)
-        elif kinds <= _SCALARS:
-            different = set(msgspec.json.encode(value)[1:-1].split(b",")) if value else set()
-        else:
-            written = [msgspec.json.encode(item) for item in value]
-            self.steps.take(sum(map(len, written)) // _BYTES)
-            different = set(written)
-        return Failure("uniqueItems", None, value) if len(different) < len(value) else None
 
-    # Objects -------------------------------------------------------------------------------------
+# Schemas in schemas -------------------------------------------------------------------------------
 
-    def _properties(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        if not isinstance(value, dict):
+
+def _ref(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    return check.failure(check.definitions.find(wanted), value)
+
+
+def _all_of(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    for each in wanted:
+        found = check.failure(each, value)
+        if found is not None:
+            return found
+    return None
+
+
+def _any_of(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    deepest: Failure | None = None
+    for each in wanted:
+        found = check.failure(each, value)
+        if found is None:
             return None
-        self.steps.take(len(wanted) // _LOOKS)
-        for name, schema in wanted.items():
-            if name in value:
-                found = self.failure(schema, value[name])
-                if found is not None:
-                    return found.at(name)
+        if deepest is None or len(found.path) > len(deepest.path):
+            deepest = found
+    return deepest if deepest and deepest.path else Failure("anyOf", None, value)
+
+
+def _one_of(check: Check, wanted: Any, value: Any, schema: Any) -> Failure | None:
+    fitting = 0
+    for each in wanted:
+        fitting += check.failure(each, value) is None
+        if fitting > 1:
+            return Failure("oneOf", None, value)
+    return None if fitting else _any_of(check, wanted, value, schema)
+
+
+def _not(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    return None if check.failure(wanted, value) else Failure("not", None, value)
+
+
+def _if(check: Check, wanted: Any, value: Any, schema: Any) -> Failure | None:
+    branch = "else" if check.failure(wanted, value) else "then"
+    return check.failure(schema[branch], value) if branch in schema else None
+
+
+# Lists --------------------------------------------------------------------------------------------
+
+
+def _prefix_items(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    if isinstance(value, list):
+        for index, (schema, item) in enumerate(zip(wanted, value, strict=False)):
+            found = check.failure(schema, item)
+            if found is not None:
+                return found.at(index)
+    return None
+
+
+def _items(check: Check, wanted: Any, value: Any, schema: Any) -> Failure | None:
+    if not isinstance(value, list):
         return None
-
-    def _additional(self, wanted: Any, value: Any, schema: Any) -> Failure | None:
-        if not isinstance(value, dict) or "patternProperties" in schema:
-            return None
-        known = schema.get("properties", {})
-        if not known and wanted is not False and self.are_plain(wanted, value.values()):
-            return None
-        self.steps.take(len(value) // _LOOKS)
-        for name, item in value.items():
-            if name not in known:
-                if wanted is False:
-                    return Failure("additionalProperties", name, value)
-                found = self.failure(wanted, item)
-                if found is not None:
-                    return found.at(name)
+    start = len(schema.get("prefixItems", ()))
+    items = value[start:] if start else value
+    if check.are_plain(wanted, items):
         return None
+    for index, item in enumerate(items, start):
+        found = check.failure(wanted, item)
+        if found is not None:
+            return found.at(index)
+    return None
 
-    def _names(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        if isinstance(value, dict):
-            if self.are_plain(wanted, value.keys()):
-                return None
-            for name in value:
-                found = self.failure(wanted, name)
-                if found is not None:
-                    return found
+
+def _unique_items(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    if wanted is not True or not isinstance(value, list):
         return None
+    check.steps.take(len(value) // _LOOKS)
+    kinds = set(map(type, value))
+    different: set[Any]
+    # The hashes of texts and bytes cannot be foretold.
+    if kinds == {str}:
+        different = set(value)
+    elif kinds <= _SCALARS:
+        different = set(msgspec.json.encode(value)[1:-1].split(b",")) if value else set()
+    else:
+        written = [msgspec.json.encode(item) for item in value]
+        check.steps.take(sum(map(len, written)) // _BYTES)
+        different = set(written)
+    return Failure("uniqueItems", None, value) if len(different) < len(value) else None
 
-    def _required(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        if not isinstance(value, dict):
+
+# Objects ------------------------------------------------------------------------------------------
+
+
+def _properties(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    if not isinstance(value, dict):
+        return None
+    check.steps.take(len(wanted) // _LOOKS)
+    for name, schema in wanted.items():
+        if name in value:
+            found = check.failure(schema, value[name])
+            if found is not None:
+                return found.at(name)
+    return None
+
+
+def _additional(check: Check, wanted: Any, value: Any, schema: Any) -> Failure | None:
+    if not isinstance(value, dict) or "patternProperties" in schema:
+        return None
+    known = schema.get("properties", {})
+    if not known and wanted is not False and check.are_plain(wanted, value.values()):
+        return None
+    check.steps.take(len(value) // _LOOKS)
+    for name, item in value.items():
+        if name not in known:
+            if wanted is False:
+                return Failure("additionalProperties", name, value)
+            found = check.failure(wanted, item)
+            if found is not None:
+                return found.at(name)
+    return None
+
+
+def _names(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    if isinstance(value, dict):
+        if check.are_plain(wanted, value.keys()):
             return None
-        self.steps.take(len(wanted) // _LOOKS)
-        missing = next((name for name in wanted if name not in value), None)
-        return None if missing is None else Failure("required", missing, value)
+        for name in value:
+            found = check.failure(wanted, name)
+            if found is not None:
+                return found
+    return None
 
-    # Values --------------------------------------------------------------------------------------
 
-    def _type(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        kind = type(value)
-        for name in wanted if isinstance(wanted, list) else (wanted,):
-            if kind in _TYPES[name]:
-                return None
-            if name == "integer" and kind is float and value.is_integer():
-                return None
-        return Failure("type", wanted, value)
+def _required(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    if not isinstance(value, dict):
+        return None
+    check.steps.take(len(wanted) // _LOOKS)
+    missing = next((name for name in wanted if name not in value), None)
+    return None if missing is None else Failure("required", missing, value)
 
-    def _enum(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        self.steps.take(len(wanted) // _LOOKS)
-        fits = any(_are_equal(each, value) for each in wanted)
-        return None if fits else Failure("enum", wanted, value)
 
-    def _const(self, wanted: Any, value: Any, _: Any) -> Failure | None:
-        return None if _are_equal(wanted, value) else Failure("const", wanted, value)
+# Values -------------------------------------------------------------------------------------------
+
+
+def _type(_: Check, wanted: Any, value: Any, __: Any) -> Failure | None:
+    kind = type(value)
+    for name in wanted if isinstance(wanted, list) else (wanted,):
+        if kind in _TYPES[name]:
+            return None
+        if name == "integer" and kind is float and value.is_integer():
+            return None
+    return Failure("type", wanted, value)
+
+
+def _enum(check: Check, wanted: Any, value: Any, _: Any) -> Failure | None:
+    check.steps.take(len(wanted) // _LOOKS)
+    fits = any(_are_equal(each, value) for each in wanted)
+    return None if fits else Failure("enum", wanted, value)
+
+
+def _const(_: Check, wanted: Any, value: Any, __: Any) -> Failure | None:
+    return None if _are_equal(wanted, value) else Failure("const", wanted, value)
 
 
 #: a check of a keyword: what it says, the value, and the schema around it
@@ -351,9 +371,9 @@ def _number(keyword: str, fits: Callable[[Any, Any], bool]) -> _Look:
     return look
 
 
-def _length(keyword: str, kind: type, fits: Callable[[int, Any], bool]) -> _Look:
+def _length(keyword: str, kind: type[Sized], fits: Callable[[int, Any], bool]) -> _Look:
     def look(_: Check, wanted: Any, value: Any, __: Any) -> Failure | None:
-        if type(value) is not kind or fits(len(value), wanted):
+        if not isinstance(value, kind) or fits(len(value), wanted):
             return None
         return Failure(keyword, wanted, value)
 
@@ -382,22 +402,22 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 
 _KEYWORDS: Final[Mapping[str, _Look]] = {
-    "$ref": Check._ref,
-    "allOf": Check._all_of,
-    "anyOf": Check._any_of,
-    "oneOf": Check._one_of,
-    "not": Check._not,
-    "if": Check._if,
-    "prefixItems": Check._prefix_items,
-    "items": Check._items,
-    "uniqueItems": Check._unique_items,
-    "properties": Check._properties,
-    "additionalProperties": Check._additional,
-    "propertyNames": Check._names,
-    "required": Check._required,
-    "type": Check._type,
-    "enum": Check._enum,
-    "const": Check._const,
+    "$ref": _ref,
+    "allOf": _all_of,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+    "not": _not,
+    "if": _if,
+    "prefixItems": _prefix_items,
+    "items": _items,
+    "uniqueItems": _unique_items,
+    "properties": _properties,
+    "additionalProperties": _additional,
+    "propertyNames": _names,
+    "required": _required,
+    "type": _type,
+    "enum": _enum,
+    "const": _const,
     "minimum": _number("minimum", lambda value, least: value >= least),
     "maximum": _number("maximum", lambda value, most: value <= most),
     "exclusiveMinimum": _number("exclusiveMinimum", lambda value, least: value > least),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import trio
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from understudy.edge.native.exchange import BODY_S, OVERRUN
+from understudy.edge.arrival import BODY_S, receive_body
 from understudy.edge.resonate.envelope import Refusal
 
 _CLOSE: Final = (b"connection", b"close")
@@ -41,28 +40,11 @@ async def read_body(receive: Receive, bytes_max: int) -> bytes:
         The client has hung up before its end.
     """
     with trio.move_on_after(BODY_S):
-        return await _read(receive, bytes_max)
+        body, _ = await receive_body(receive, bytes_max)
+        if body is None:
+            raise Refusal(413, f"a request has at most {bytes_max} bytes")
+        return body
     raise Refusal(408, f"the body has not arrived in {BODY_S:g} s")
-
-
-async def _read(receive: Receive, bytes_max: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    has_more = True
-    while has_more and size <= OVERRUN * bytes_max:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= bytes_max:
-            parts.append(part)
-        else:
-            parts.clear()
-        has_more = message.get("more_body", False)
-    if size > bytes_max:
-        raise Refusal(413, f"a request has at most {bytes_max} bytes")
-    return b"".join(parts)
 
 
 async def send_json(send: Send, status: int, body: bytes, *, is_last: bool = False) -> None:
