@@ -40,7 +40,7 @@ def parse(body: bytes, media_type: str | None) -> Any:
     if not _is_json(media_type):
         raise Problem(
             415,
-            f"the content type is {media_type or 'missing'}: send JSON, with the header "
+            f"the content type is {(media_type or 'missing')[:200]}: send JSON, with the header "
             "content-type: application/json",
             {"accept-post": _JSON},
         )

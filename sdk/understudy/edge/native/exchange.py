@@ -7,19 +7,13 @@ from contextlib import suppress
 from typing import Any, Final
 
 import trio
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from understudy.edge.arrival import BODY_S, OVERRUN, receive_body
 from understudy.edge.native import bodies
 from understudy.edge.native.parameters import Parameters
 from understudy.edge.native.problems import MEDIA_TYPE, Problem
-
-#: how long a body may take to arrive
-BODY_S: Final = 60.0
-#: A body that is too large is read to its end, up to so many times of what is allowed, because a
-#: client that is still sending does not read the answer.
-_OVERRUN: Final = 4
 
 
 class Exchange:
@@ -87,31 +81,18 @@ class Exchange:
                 "the request has both a content-length and a transfer-encoding",
                 {"connection": "close"},
             )
-        if lengths and int(lengths[0]) > _OVERRUN * self._body_bytes_max:
+        if lengths and int(lengths[0]) > OVERRUN * self._body_bytes_max:
             raise self._too_large()
         with trio.move_on_after(BODY_S):
             return await self._read()
         raise Problem(408, f"the body has not arrived in {BODY_S:g} s", {"connection": "close"})
 
     async def _read(self) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size <= self._body_bytes_max:
-                chunks.append(chunk)
-            else:
-                chunks.clear()
-            self._is_read = not message.get("more_body")
-            if self._is_read or size > _OVERRUN * self._body_bytes_max:
-                break
-        if size > self._body_bytes_max:
+        arrived = await receive_body(self._receive, self._body_bytes_max)
+        self._is_read = arrived.is_whole
+        if arrived.body is None:
             raise self._too_large()
-        return b"".join(chunks)
+        return arrived.body
 
     async def finish(self, response: Response) -> None:
         """Read what is left of the body before the answer, or have the connection closed after it.

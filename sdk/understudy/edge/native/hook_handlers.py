@@ -13,6 +13,7 @@ from understudy.edge.hooks import Hook
 from understudy.edge.native import hooks
 from understudy.edge.native.bodies import NOTHING
 from understudy.edge.native.calls import create_call, encoded_value
+from understudy.edge.native.checks import shown
 from understudy.edge.native.exchange import Exchange, Handler, answer
 from understudy.edge.native.parameters import Parameters
 from understudy.edge.native.paths import path_of
@@ -49,7 +50,7 @@ class HookHandlers:
         """Take an event."""
         hook = self._hooks.get(exchange.names["name"])
         if hook is None:
-            raise Problem(404, f"there is no hook {exchange.names['name']!r} at this edge")
+            raise Problem(404, f"there is no hook {shown(exchange.names['name'])} at this edge")
         body = await exchange.body()
         headers = exchange.all_headers()
         verify(hook.scheme, hook.secrets, headers, body, self._wall_s())

@@ -44,7 +44,7 @@ def document(functions: Iterable[Described]) -> dict[str, Any]:
     for number, each in enumerate(functions):
         if number >= FUNCTIONS_MAX:
             break
-        paths[path_of("calls", each.group, each.name)] = {"post": _operation(each, schemas)}
+        paths[path_of("calls", each.group, each.name)] = {"post": _described(each, schemas)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -55,6 +55,14 @@ def document(functions: Iterable[Described]) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas, "parameters": _PARAMETERS},
     }
+
+
+def _described(function: Described, schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return the operation of a function; one whose schema makes no sense takes anything."""
+    try:
+        return _operation(function, schemas)
+    except (AttributeError, TypeError, RecursionError):
+        return _operation(function._replace(schema={}), schemas)
 
 
 def _operation(function: Described, schemas: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
+from understudy.edge.native.checks import shown
 from understudy.edge.native.problems import Problem
 from understudy.errors import ConfigurationError
 from understudy.options import VERSION_MAX, check_tags, seconds
@@ -50,7 +51,7 @@ class Parameters:
                 names = ", ".join(sorted(known)) or "none"
                 raise Problem(
                     400,
-                    f"there is no parameter {name!r} here; the parameters are {names}",
+                    f"there is no parameter {shown(name)} here; the parameters are {names}",
                     parameter=name,
                 )
             if name in self._given and name != "tag":
@@ -170,4 +171,4 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
 
 
 def _wrong(name: str, text: str, allowed: str) -> Problem:
-    return Problem(400, f"{name}={text!r}: it must be {allowed}", parameter=name)
+    return Problem(400, f"{name}={shown(text)}: it must be {allowed}", parameter=name)

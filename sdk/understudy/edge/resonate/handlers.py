@@ -10,10 +10,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from understudy.edge.brokers import BusyError, NoBrokerError
-from understudy.edge.resonate.envelope import Answer, Refusal, echo, parse, render
+from understudy.edge.resonate.envelope import UNKNOWN, Answer, Refusal, echo, parse, render
 from understudy.edge.resonate.event_streams import EventStreams
 from understudy.edge.resonate.http import break_off, path_of, read_body, send_json, server_url
 from understudy.edge.resonate.messages import execute_event, unblock_event
@@ -124,10 +125,13 @@ class ResonateApp:
     # Requests ------------------------------------------------------------------------------------
 
     async def _post(self, receive: Receive, send: Send) -> None:
-        body = await read_body(receive, self._body_bytes_max)
-        if body is None:
-            answer = Answer(413, f"a request has at most {self._body_bytes_max} bytes")
-            await send_json(send, 413, render("unknown", "0", answer))
+        try:
+            body = await read_body(receive, self._body_bytes_max)
+        except ClientDisconnect:
+            return
+        except Refusal as refusal:
+            answer = Answer(refusal.status, refusal.message)
+            await send_json(send, answer.status, render(*UNKNOWN, answer), is_last=True)
             return
         try:
             kind, corr_id, answer = await self._perform(body)

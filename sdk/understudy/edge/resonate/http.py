@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import trio
 from starlette.types import Receive, Scope, Send
 
+from understudy.edge.arrival import BODY_S, receive_body
+from understudy.edge.resonate.envelope import Refusal
+
+_CLOSE: Final = (b"connection", b"close")
 _JSON: Final = (b"content-type", b"application/json")
 
 
@@ -24,25 +29,27 @@ def path_of(scope: Scope) -> str:
     return raw.decode("ascii", "replace") if raw else str(scope["path"])
 
 
-async def read_body(receive: Receive, bytes_max: int) -> bytes | None:
-    """Return the body of a request; None if it is too large."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and len(body) <= bytes_max:
+async def read_body(receive: Receive, bytes_max: int) -> bytes:
+    """Return the body of a request.
+
+    Raises
+    ------
+    Refusal
+        413 it is too large, 408 it has not arrived in time. The connection should be closed.
+    ClientDisconnect
+        The client has hung up before its end.
+    """
+    with trio.move_on_after(BODY_S):
+        body, _ = await receive_body(receive, bytes_max)
+        if body is None:
+            raise Refusal(413, f"a request has at most {bytes_max} bytes")
         return body
-    parts, size = [body], len(body)
-    while message.get("more_body", False):
-        message = await receive()
-        part = message.get("body", b"")
-        size += len(part)
-        if size <= bytes_max:
-            parts.append(part)
-    return b"".join(parts) if size <= bytes_max else None
+    raise Refusal(408, f"the body has not arrived in {BODY_S:g} s")
 
 
-async def send_json(send: Send, status: int, body: bytes) -> None:
-    """Send an answer with JSON."""
-    headers = [_JSON, (b"content-length", b"%d" % len(body))]
+async def send_json(send: Send, status: int, body: bytes, *, is_last: bool = False) -> None:
+    """Send an answer with JSON; if it is the last, the connection is closed after it."""
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), *([_CLOSE] if is_last else [])]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 import trio
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from understudy.edge.brokers import BusyError, NoBrokerError
@@ -40,13 +41,15 @@ class LegacyApp:
         if scope["type"] != "http" or not scope["path"].startswith(table.PATHS):
             await self._rest(scope, receive, send)
             return
-        body = await read_body(receive, self._body_bytes_max)
+        is_last = False
         try:
-            if body is None:
-                text = f"a request has at most {self._body_bytes_max} bytes"
-                answer = error(413, text)
-            else:
-                answer = await self._answer(scope, body)
+            body = await read_body(receive, self._body_bytes_max)
+            answer = await self._answer(scope, body)
+        except ClientDisconnect:
+            return
+        except Refusal as refusal:
+            answer = error(refusal.status, refusal.message)
+            is_last = True
         except (NoBrokerError, BusyError) as problem:
             # Their SDKs ask again if a connection breaks.
             _LOG.warning("a request is not answered: %s", problem)
@@ -56,7 +59,7 @@ class LegacyApp:
             await send({"type": "http.response.start", "status": answer.status, "headers": []})
             await send({"type": "http.response.body", "body": b""})
         else:
-            await send_json(send, answer.status, msgspec.json.encode(answer.body))
+            await send_json(send, answer.status, msgspec.json.encode(answer.body), is_last=is_last)
 
     async def _answer(self, scope: Scope, body: bytes) -> Answer:
         if scope["path"] == "/promises/task":

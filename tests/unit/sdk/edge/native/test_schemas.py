@@ -368,3 +368,90 @@ def test_neither_a_schema_nor_a_value_keeps_an_edge_busy() -> None:
     slow = "a" * 50 + "!"
     passed = ((), {"text": slow, "names": {slow: 1}, "numbers": [1, 2.5, 3]})
     assert schema.arguments(passed) == ((), passed[1] | {"numbers": {1, 2.5, 3}})
+
+
+@pytest.mark.parametrize(
+    ("hint", "item", "made"),
+    [
+        (int, 1, 1),
+        (int, 2.0, 2),
+        (float, 1.5, 1.5),
+        (str, "a", "a"),
+        (int | None, 2.0, 2),
+        (float | int, 2.0, 2.0),
+        (str | None, "a", "a"),
+        (dt.date, "2026-01-31", dt.date(2026, 1, 31)),
+        (bytes, "AQ==", b"\1"),
+        (decimal.Decimal, "1.5", decimal.Decimal("1.5")),
+        (decimal.Decimal, 1.5, decimal.Decimal("1.5")),
+        (Any, [], []),
+    ],
+)
+def test_lists_and_objects_of_one_type_may_be_as_long_as_a_body(
+    hint: Any, item: Any, made: Any
+) -> None:
+    """Each of their items would take a step or more, of which there are not so many."""
+    many = 300_000
+
+    def lists(ctx: Any, x: Any, *rest: Any) -> None: ...
+
+    lists.__annotations__ = {"x": list[hint] | None, "rest": hint}
+    got, *rest = given_to(lists, [item] * many, *[item] * many)
+    assert got == rest == [made] * many
+    assert {*map(type, got), *map(type, rest)} == {type(made)}
+
+    def objects(ctx: Any, x: Any) -> None: ...
+
+    objects.__annotations__ = {"x": dict[int, hint]}
+    assert given_to(objects, {str(n): item for n in range(many)}) == dict.fromkeys(
+        range(many), made
+    )
+
+
+def test_a_failure_among_many_has_its_place() -> None:
+    def pay(ctx: Any, days: list[dt.date], *rest: int) -> None: ...
+
+    days = ["2026-01-31"] * 1_000
+    assert refused(pay, [*days, "soon"]) == ("/days/1000", "/days/1000: 'soon' is no date")
+    assert refused(pay, days, 1, 2, "x")[0] == "/3"
+
+
+def test_the_steps_of_a_request_are_bounded() -> None:
+    def pay(ctx: Any, items: list[list[int]] | list[Item] | None) -> None: ...
+
+    def refusal(schema: FunctionSchema, value: Any) -> Problem:
+        with pytest.raises(Problem) as raised:
+            schema.arguments(((value,), {}))
+        return raised.value
+
+    honest = [{"name": "a", "price": "1.5"}] * 5_000
+    assert len(given_to(pay, honest)) == 5_000
+    problem = refusal(schema_of(pay), [[]] * 200_000)
+    assert problem.status == 413
+    assert "steps" in problem.detail
+    fan: dict[str, Any] = {
+        f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(60)
+    }
+    whole = {
+        "$defs": fan | {"d60": {}},
+        "arguments": {"properties": {"x": {"$ref": "#/$defs/d0"}}},
+        "positional": ["x"],
+    }
+    assert refusal(FunctionSchema(json.dumps(whole)), 1).status == 413
+    # Conversion follows members of unions that are in each other.
+    union: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}]} for n in range(60)}
+    whole["$defs"] = union | {"d60": {"type": "array", "items": {"minLength": 0}}}
+    assert refusal(FunctionSchema(json.dumps(whole)), ["a"] * 10_000).status == 413
+
+
+def test_names_and_values_are_shown_in_short() -> None:
+    def buy(ctx: Any, item: Item) -> None: ...
+
+    long = "x" * 5_800_000
+    for field, text in (
+        refused(buy, **{long: 1}),
+        refused(buy, {"name": "a", "price": long}),
+        refused(buy, {"name": "a", "price": "1", "parts": [long]}),
+    ):
+        assert len(field) <= 1_001
+        assert len(text) < 2_000
