@@ -18,6 +18,8 @@ SOCKET_PATH_BYTES_MAX: Final = 107 if sys.platform == "linux" else 103
 _HOST_AND_PORT: Final = re.compile(
     r"(?P<host>[\w.*-]+|\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]):(?P<port>[0-9]{1,5})"
 )
+#: of a URL, up to its last @: a password may have one that is not quoted
+_USERINFO: Final = re.compile(r"://\S*@")
 _ANY_INTERFACE: Final = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 
 
@@ -88,6 +90,17 @@ def split_addresses(url: str) -> list[str]:
     ['tcp://a:5577', 'tcp://b:5577']
     """
     return [address.strip() for address in url.split(",")]
+
+
+def without_userinfo(text: str) -> str:
+    """Return a text in which no URL has a user or a password.
+
+    Examples
+    --------
+    >>> without_userinfo("it is 'tcp://me:secret@10.0.0.5:5577'")
+    "it is 'tcp://…@10.0.0.5:5577'"
+    """
+    return _USERINFO.sub("://…@", text)
 
 
 def connect_address(listen: str) -> str:

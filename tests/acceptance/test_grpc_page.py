@@ -1,44 +1,33 @@
-"""docs/grpc.md: its node runs, and its programs print what the page says."""
+"""docs/grpc.md: its commands run, and its programs print what the page says."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.acceptance.system import PATIENCE_S, open_system, until
+from tests.acceptance.page_run import open_page
+from tests.acceptance.system import until
 from tests.acceptance.test_docs import PAGES, expected, programs
-from tests.integration.sdk.edge.grpc.rig import grpc_port
 from understudy.edge.grpc.graph_events import OVERLAP_MS
 from understudy.edge.grpc.graph_watch import QUIET_S
 from understudy.edge.grpc.server import requests_max
 from understudy.edge.settings import EdgeSettings
 
 PAGE = "docs/grpc.md"
-ADDRESS = "127.0.0.1:8003"
 
 
 def test_the_programs_of_the_page(tmp_path: Path) -> None:
     ours = {name: text for (page, name), text in programs().items() if page == PAGE}
     (tmp_path / "shop.py").write_text(ours.pop("shop.py"))
-    with open_system(tmp_path) as system:
-        system.command("node", "shop:runtime")
-        until("the node is there", lambda: system.nodes("shop"))
-        edge = system.command("edge", "--listen", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
-        address = f"127.0.0.1:{grpc_port(edge)}"
+    with open_page(PAGE, tmp_path) as run:
+        broker = next(each for each in run.commands if each.endswith("understudy broker"))
+        run.start(broker, f"understudy edge: grpc://{run.place('8003')}")
+        run.start(run.one("understudy node"))
+        until("the node is there", lambda: run.nodes("shop"))
         for name, text in ours.items():
-            assert ADDRESS in text
-            (tmp_path / name).write_text(text.replace(ADDRESS, address))
-            done = subprocess.run(
-                [sys.executable, name],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE_S,
-            )
-            assert done.returncode == 0, done.stderr
-            assert done.stdout == expected(PAGE, name)
+            run.write(name, text)
+            assert run.run(f"python {name}") == expected(PAGE, name)
+        run.start(run.one("understudy edge"), f"understudy edge: grpc://{run.place('8013')}")
 
 
 def test_the_bounds_of_the_page() -> None:

@@ -1,31 +1,21 @@
-"""docs/http.md: its node runs, and each of its requests is answered as the page says."""
+"""docs/http.md: its commands run, and each of its requests is answered as the page says."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.system import PATIENCE_S, System, open_system, until
-from tests.acceptance.test_docs import blocks, programs, session
-from tests.integration.sdk.edge.rig import port_of
+from tests.acceptance.page_run import EDGE_PORT, PageRun, open_page
+from tests.acceptance.system import until
+from tests.acceptance.test_docs import blocks, programs
 
 PAGE = "docs/http.md"
-ADDRESS = "127.0.0.1:8001"
-
-
-def requests() -> list[tuple[str, str]]:
-    """Return the commands of the page that send a request, each with what it prints."""
-    console = [block for block in blocks(PAGE) if block.language == "console"]
-    lines = [pair for block in console for pair in session(block.text)]
-    return [(command, output) for command, output in lines if command.startswith("curl ")]
 
 
 def has(shown: Any, wanted: Any) -> bool:
@@ -42,23 +32,40 @@ def test_the_requests_of_the_page(tmp_path: Path) -> None:
         if os.environ.get("CI"):
             pytest.fail("no curl")
         pytest.skip("no curl")
-    with open_system(tmp_path) as system:
+    with open_page(PAGE, tmp_path) as run:
+        edge = f"understudy edge: http://{run.place(EDGE_PORT)}"
+        run.start(run.one("understudy broker"), edge)
         for group in ("shop", "parcels"):
-            (tmp_path / f"{group}.py").write_text(programs()[PAGE, f"{group}.py"])
-            system.command("node", f"{group}:runtime")
-            until("the node is there", partial(system.nodes, group))
-        port = port_of(system.command("edge", "--listen", "127.0.0.1:0"))
-        for command, output in requests():
-            words = shlex.split(command.replace(ADDRESS, f"127.0.0.1:{port}"))
+            run.write(f"{group}.py", programs()[PAGE, f"{group}.py"])
+            run.start(f"understudy node {group}:runtime")
+            until("the node is there", partial(run.nodes, group))
+        for command, output in run.session:
+            if not command.startswith("curl "):
+                continue
             if "/resolve" in command:
-                until("it asks", lambda: _asks(system))
-            done = subprocess.run(words, capture_output=True, check=True, timeout=PATIENCE_S)
+                until("it asks", lambda: _asks(run))
+            printed = run.run(command)
             if output:
-                assert has(json.loads(done.stdout), json.loads(output)), (command, done.stdout)
+                assert has(json.loads(printed), json.loads(output)), (command, printed)
             else:
-                assert done.stdout == b"", command
+                assert printed == "", command
 
 
-def _asks(system: System) -> bool:
+def test_the_other_edges_of_the_page(tmp_path: Path) -> None:
+    """They start beside the one that the broker keeps."""
+    hooks = next(block.text for block in blocks(PAGE) if "[[hook]]" in block.text)
+    (tmp_path / "hooks.toml").write_text(hooks)
+    with open_page(PAGE, tmp_path) as run:
+        secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        run.environment |= {"GITHUB_SECRET": secret, "STRIPE_SECRET": secret}
+        edge = f"understudy edge: http://{run.place(EDGE_PORT)}"
+        run.start(run.one("understudy broker"), edge)
+        others = [each for each in run.commands if each.startswith("understudy edge")]
+        assert len(others) == 2
+        for command in others:
+            run.start(command, f"understudy edge: http://{run.place('8011')}").kill()
+
+
+def _asks(run: PageRun) -> bool:
     """Return whether the function has made the promise, which it does once it has the price."""
-    return any(system.runtime.promises.search(tags={"understudy:external": "true"}))
+    return any(run.runtime.promises.search(tags={"understudy:external": "true"}))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import sys
 from pathlib import Path
 
+from tests.acceptance.page_run import EDGE_PORT, open_page
 from tests.acceptance.system import Program, System, open_system, until
-from tests.acceptance.test_docs import Terminal, blocks, programs, session, terminal
+from tests.acceptance.test_docs import blocks, programs, session
 from tests.integration.sdk.edge.push.test_lambda import serving_on_platform
 from tests.integration.sdk.edge.rig import port_of
 from understudy.bench.deployment import free_port
 from understudy.signatures import parse_keys
-
-__all__ = ["terminal"]
 
 PAGE = "docs/push.md"
 #: what calls the function of the page with events
@@ -36,40 +34,26 @@ def commands(program: str) -> list[str]:
     return [each for each in lines if re.search(rf"\b{program} ", each)]
 
 
-def test_the_service_of_the_page(tmp_path: Path, terminal: Terminal) -> None:
-    [make_key] = commands("openssl")
-    assert os.system(make_key) == 0
-    assert len(parse_keys((tmp_path / "push.key").read_text(), "push.key")) == 1
-    edge_line, _ = commands("edge")
-    [serve] = commands("hypercorn")
-    (tmp_path / "service.py").write_text(programs()[PAGE, "service.py"])
-    own = free_port()
-    with open_system(tmp_path) as system:
-        line = edge_line.replace("pay.example", f"private:127.0.0.1:{own}")
-        line = line[: line.index(" --push-url")]
-        edge = system.command(*shlex.split(line)[1:], "--listen", "127.0.0.1:0")
-        here = f"http://127.0.0.1:{own}/understudy"
-        environment = {
-            "HERE": here,
-            "EDGE": f"http://127.0.0.1:{port_of(edge)}",
-            "UNDERSTUDY_PUSH_KEY": (tmp_path / "push.key").read_text(),
-        }
-        words = [sys.executable, "-m", *shlex.split(serve), "--bind", f"127.0.0.1:{own}"]
-        service = Program(words, tmp_path / "service.log", environment, tmp_path)
-        try:
-            until("the service listens", lambda: "Running on" in service.output)
-            [call, approve] = [
-                each.replace("https://pay.example/understudy", here)
-                for each in commands("understudy invoke") + commands("understudy promises")
-            ]
-            assert terminal.understudy(call, system.url)[0] == 0
-            promises = system.runtime.promises
-            until("it asks", lambda: any(promises.search(tags={"understudy:external": "true"})))
-            assert terminal.understudy(approve, system.url)[0] == 0
-            call_again = system.runtime.options(target=here).rpc("charge-7", "charge", 100)
-            assert call_again.result(30) == "100 and a fee of 10, approved by Ann"
-        finally:
-            service.kill_group()
+def test_the_first_run_of_the_page(tmp_path: Path) -> None:
+    with open_page(PAGE, tmp_path) as run:
+        make_key = next(each for each in run.commands if "openssl" in each)
+        run.run(make_key)
+        assert len(parse_keys((tmp_path / "push.key").read_text(), "push.key")) == 1
+        run.write("service.py", programs()[PAGE, "service.py"])
+        run.start(run.one("understudy broker"), "listening on")
+        edge = run.one("understudy edge --push private:")
+        run.start(edge, f"understudy edge: http://{run.place(EDGE_PORT)}")
+        run.export()
+        # Its own usual port is that of the page.
+        serve = run.one("hypercorn")
+        run.commands[f"{serve} --bind 127.0.0.1:8000"] = ""
+        run.start(f"{serve} --bind 127.0.0.1:8000", "Running on")
+        call, again = [each for each in run.commands if each.startswith("understudy invoke")]
+        run.run(call)
+        promises = run.runtime.promises
+        until("it asks", lambda: any(promises.search(tags={"understudy:external": "true"})))
+        run.run(run.one("understudy promises"))
+        assert run.run(again) == run.commands[again]
 
 
 def _edge(system: System, own: int, line: str) -> str:
@@ -84,7 +68,7 @@ def test_the_service_over_grpc(tmp_path: Path) -> None:
     (tmp_path / "push.key").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     (tmp_path / "rpc_service.py").write_text(programs()[PAGE, "rpc_service.py"])
     own = free_port()
-    edge_line, _ = commands("edge")
+    _, edge_line, _ = commands("understudy edge")
     with open_system(tmp_path) as system:
         environment = {
             "EDGE": _edge(system, own, edge_line),
@@ -107,7 +91,7 @@ def test_the_function_on_aws_lambda(tmp_path: Path) -> None:
     (tmp_path / "lambda_function.py").write_text(programs()[PAGE, "lambda_function.py"])
     (tmp_path / "main.py").write_text(MAIN)
     own = free_port()
-    _, edge_line = commands("edge")
+    *_, edge_line = commands("understudy edge")
     with open_system(tmp_path) as system:
         environment = {
             "EDGE": _edge(system, own, edge_line),

@@ -29,6 +29,7 @@ from understudy_broker.address import (
     connect_address,
     is_any_interface,
     is_reachable_by_others,
+    without_userinfo,
 )
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import (
@@ -422,4 +423,4 @@ def _explain(error: ValidationError, sources: _Sources) -> str:
             lines.append(f"setting {name!r}{source}: {message}; it is {problem['input']!r}")
         else:
             lines.append(message)
-    return "; ".join(lines)
+    return without_userinfo("; ".join(lines))

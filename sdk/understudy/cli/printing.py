@@ -9,38 +9,11 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Final
 
 from understudy.cli.colors import paint_lines
+from understudy.printable import COMMANDS, printable, printable_line
 
-#: Control characters but for tab and line feed; those that change the direction of text, or break
-#: lines, or are not seen. The joiners of scripts and emoji (U+200C, U+200D) are left alone.
-_COMMANDS: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
-
-
-def printable(text: str) -> str:
-    r"""Return a text with escapes in the place of characters that terminals obey or do not show.
-
-    Examples
-    --------
-    >>> printable("all is \x1b[31mwell")
-    'all is \\x1b[31mwell'
-    """
-    return _COMMANDS.sub(_escape, text)
-
-
-def printable_line(text: str) -> str:
-    r"""The same for what must be one line, so that no name can look like another line.
-
-    Examples
-    --------
-    >>> printable_line("a\nb")
-    'a\\nb'
-    """
-    return printable(text.replace("\t", "\\t").replace("\n", "\\n"))
+__all__ = ["err", "out", "out_painted", "printable", "printable_json", "printable_line"]
 
 
 def printable_json(text: str) -> str:
@@ -51,11 +24,7 @@ def printable_json(text: str) -> str:
     >>> printable_json('"order\u202e7"')
     '"order\\u202e7"'
     """
-    return _COMMANDS.sub(_json_escape, text)
-
-
-def _escape(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")
+    return COMMANDS.sub(_json_escape, text)
 
 
 def _json_escape(found: re.Match[str]) -> str:

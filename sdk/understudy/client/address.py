@@ -30,6 +30,7 @@ def broker_address(url: str | None) -> str:
     """
     url = url or os.environ.get("UNDERSTUDY_URL") or DEFAULT_ADDRESS
     addresses = split_addresses(url)
+    _check_userinfo(addresses)
     if any(is_http(address) for address in addresses):
         _check_edges(url, addresses)
         return ",".join(addresses)
@@ -55,6 +56,18 @@ def is_http(address: str) -> bool:
     return address.startswith(("http://", "https://"))
 
 
+def _check_userinfo(addresses: list[str]) -> None:
+    """Raise `ConfigurationError` if there is a user or a password, without showing any of it."""
+    # Paths of sockets may have an @, and a password a comma.
+    others = [each for each in addresses if not each.startswith(("ipc://", "inproc://"))]
+    if "@" in ",".join(others):
+        raise ConfigurationError(
+            "the address of a broker or an edge has an @, but no user and no password belong into "
+            "it: write tcp://HOST:PORT, or http://HOST:PORT. It is not shown here, because it may "
+            "have a secret"
+        )
+
+
 def _check_edges(url: str, addresses: list[str]) -> None:
     for address in addresses:
         parts = urlsplit(address)
@@ -62,7 +75,7 @@ def _check_edges(url: str, addresses: list[str]) -> None:
             is_one = is_http(address) and bool(parts.hostname) and parts.port != 0
         except ValueError:
             is_one = False
-        if not is_one or parts.username is not None or parts.query or parts.fragment:
+        if not is_one or parts.query or parts.fragment:
             raise ConfigurationError(
                 f"url={url!r}: {address!r} is no address of an edge, which looks like "
                 "http://127.0.0.1:8001. Addresses of brokers cannot be among those of edges"

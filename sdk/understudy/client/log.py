@@ -7,6 +7,7 @@ import logging
 from understudy import unanswered
 from understudy.errors import BrokerUnavailableError
 from understudy.log_lines import say
+from understudy.printable import printable
 from understudy.values.error_encoding import text as shown
 from understudy.values.tracebacks import traceback_text
 
@@ -49,7 +50,12 @@ class ConnectionLog:
             "understudy_actors."
         ):
             frames = frames.tb_next
-        say(level, "%s", text, exc_info=(type(error), error, frames))
+        info = (type(error), error, frames)
+        plain = logging.Formatter().formatException(info)
+        escaped = printable(plain)
+        # What the error says may command the terminal in which the log is read.
+        exc_text = None if escaped == plain else escaped
+        say(level, "%s", text, exc_info=info, exc_text=exc_text)
 
     def unavailable(
         self, url: str, left_s: float | None, reason: str, *, others_answer: bool = False

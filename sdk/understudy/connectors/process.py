@@ -19,6 +19,7 @@ from understudy.edge.carrier import Carrier, open_carrier
 from understudy.edge.stop import Stop
 from understudy.errors import innermost
 from understudy.queues.addresses import EXTRAS, Server
+from understudy.queues.obstacles import trouble
 from understudy_broker.errors import LinkError
 from understudy_broker.process import StopSignals, tune_collection
 
@@ -132,7 +133,7 @@ class _Availability:
             self.carrier.set_ready(False)
         now_s = trio.current_time()
         if self._away_told_at is None or now_s >= self._away_told_at + _REPEAT_S:
-            _LOG.warning("%s is away: %s. Trying again", self._label, reason)
+            _LOG.warning("%s", trouble(self._label, reason))
             self._away_told_at = now_s
 
 

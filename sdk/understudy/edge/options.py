@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from understudy.edge.address import DEFAULT_LISTEN
 from understudy.errors import ConfigurationError
+from understudy_broker.address import without_userinfo
 
 DEFAULT_FILE: Final = "understudy.toml"
 ENV_PREFIX: Final = "UNDERSTUDY_EDGE__"
@@ -138,4 +139,4 @@ def _explain(error: ValidationError, flags: Mapping[str, object], file: str) -> 
             lines.append(
                 f"option {name!r} ({source}): {problem['msg']}; it is {problem['input']!r}"
             )
-    return "; ".join(lines)
+    return without_userinfo("; ".join(lines))

@@ -32,6 +32,28 @@ _PORTS: Final = {"amqp": 5672, "amqps": 5671, "nats": 4222, "redis": 6379, "redi
 _USUAL_SPACES: Final = {"amqp": "/", "amqps": "/", "redis": "0", "rediss": "0"}
 
 
+#: what to do about an @ or a slash in a password
+HOW_TO_QUOTE: Final = "in user and password, write %2F, %40 and %2C for a slash, an @ and a comma"
+
+
+def has_stray_at(url: str) -> bool:
+    """Return whether the URL of a server has an @ after its host, or is no URL.
+
+    Then its password has an unquoted slash, probably: a part of it is taken for a port or a path,
+    which are shown.
+
+    Examples
+    --------
+    >>> has_stray_at("amqp://me:hunt/er2@mq.internal"), has_stray_at("amqp://me:hunter2@mq.internal")
+    (True, False)
+    """
+    try:
+        netloc = urlsplit(url).netloc
+    except ValueError:
+        return True
+    return "@" in url.partition("://")[2].removeprefix(netloc)
+
+
 class QueueNameError(UnderstudyError):
     """The path of an address names no queue."""
 
@@ -120,7 +142,10 @@ def parse_server(url: str, names: Iterable[str] = (), what: str = "the server") 
     >>> parse_server("amqp://me:secret@mq.internal").places
     ('amqp://mq.internal', 'amqp://mq.internal/%2F', 'amqp://mq.internal:5672', 'amqp://mq.internal:5672/%2F')
     """
-    parts = [urlsplit(each.strip()) for each in url.split(",")]
+    servers = [each.strip() for each in url.split(",")]
+    if any(has_stray_at(each) for each in servers):
+        raise ConfigurationError(f"{what} is no URL of a server: {HOW_TO_QUOTE}")
+    parts = [urlsplit(each) for each in servers]
     scheme = parts[0].scheme
     if scheme not in EXTRAS or any(each.scheme != scheme for each in parts):
         raise ConfigurationError(
@@ -135,7 +160,7 @@ def parse_server(url: str, names: Iterable[str] = (), what: str = "the server") 
     space = unquote(path) or usual
     if (path and not usual) or "/" in path:
         raise ConfigurationError(
-            f"{what} has {parts[0].path} after the host, which names no "
+            f"{what} has a path after the host, which names no "
             + ("virtual host or database" if usual else "server: leave it out")
         )
     port = f":{_PORTS[scheme]}"

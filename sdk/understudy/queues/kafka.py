@@ -90,6 +90,11 @@ class KafkaTopic:
         settings = settings or {}
         if taken := _RESERVED & settings.keys():
             raise ConfigurationError(f"--setting {min(taken)}: the source itself sets it")
+        if "@" in servers:
+            raise ConfigurationError(
+                "--server has an @, but no user and no password belong into it: give them with "
+                "--setting sasl.username=... and --setting sasl.password=..."
+            )
         self._servers = servers
         self._topic = topic
         self._now = now

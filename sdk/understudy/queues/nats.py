@@ -18,10 +18,12 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import nats
+from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from understudy.errors import ConfigurationError
+from understudy.queues.addresses import HOW_TO_QUOTE, has_stray_at
 from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
@@ -41,6 +43,10 @@ _ACK_PENDING_MAX: Final = 65_536
 _MESSAGE_ID: Final = "Nats-Msg-Id"
 FAILURES: Final = (nats.errors.Error, OSError, TimeoutError)
 TIMEOUT_S: Final = 10.0
+#: How long all attempts to connect may take together, and each of them. Who tries again pauses in
+#: between, and looks whether it is to stop.
+_CONNECTING_S: Final = 5.0
+_CONNECT_S: Final = 3
 _PING_S: Final = 5
 
 # Others say in one line what the library logs with tracebacks.
@@ -261,23 +267,61 @@ def _reaching() -> Iterator[None]:
 def check_servers(servers: Sequence[str], what: str) -> None:
     """Raise `ConfigurationError` if these are no URLs of servers."""
     for server in servers:
-        address = urlsplit(server)
-        if address.scheme not in ("nats", "tls", "ws", "wss") or not address.hostname:
-            raise ConfigurationError(f"{what} is no URL of NATS: write nats://host:4222")
+        try:
+            address = urlsplit(server)
+            _ = address.port  # It raises if that is no number.
+            is_one = (
+                address.scheme in ("nats", "tls", "ws", "wss")
+                and bool(address.hostname)
+                and not has_stray_at(server)
+            )
+        except ValueError:
+            is_one = False
+        if not is_one:
+            # What is wrong may be a part of the password.
+            raise ConfigurationError(
+                f"{what} is no URL of NATS: write nats://user:password@host:4222; {HOW_TO_QUOTE}"
+            ) from None
 
 
 async def connect(
     servers: Sequence[str], on_closed: Callable[[], Awaitable[None]] | None = None
 ) -> Any:
-    """Connect; a connection that is lost stays lost."""
-    return await nats.connect(
-        servers=list(servers),
-        allow_reconnect=False,
-        connect_timeout=int(TIMEOUT_S),
-        ping_interval=_PING_S,
-        error_cb=_ignore,
-        closed_cb=on_closed,
-    )
+    """Connect; a connection that is lost stays lost.
+
+    Raises
+    ------
+    One of `FAILURES`
+        No server was reached in a few seconds: what the last one has said, at once if all refuse.
+    """
+    flaw: Exception | None = None
+
+    async def note(error: Exception) -> None:
+        # Later ones are left to the call that meets them.
+        nonlocal flaw
+        flaw = error
+
+    client = Client()
+    try:
+        async with asyncio.timeout(_CONNECTING_S):
+            await client.connect(
+                servers=list(servers),
+                allow_reconnect=False,
+                # It would try each server 60 times, with pauses; 0 means for ever.
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                connect_timeout=_CONNECT_S,
+                ping_interval=_PING_S,
+                error_cb=note,
+                closed_cb=on_closed,
+            )
+    except BaseException as error:
+        with suppress(Exception):
+            await client.close()
+        if isinstance(error, nats.errors.NoServersError) and isinstance(flaw, FAILURES):
+            raise flaw from None
+        raise
+    return client
 
 
 async def stream_of(jetstream: Any, subject: str) -> str:
@@ -325,7 +369,3 @@ def flaw_of_subject(subject: str) -> str | None:
     if subject.startswith("$"):
         return "subjects that begin with $ are the server's own"
     return None
-
-
-async def _ignore(_error: Exception) -> None:
-    """Leave errors to the call that meets them."""

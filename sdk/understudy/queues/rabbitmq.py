@@ -23,6 +23,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ChannelError
 
 from understudy.errors import ConfigurationError
+from understudy.queues.addresses import has_stray_at
 from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
@@ -254,7 +255,7 @@ def parameters_of(server: str, what: str) -> Any:
         address = urlsplit(server)
     except (ValueError, TypeError):
         raise wrong from None  # Its text may have a part of the password.
-    if address.scheme not in ("amqp", "amqps"):
+    if address.scheme not in ("amqp", "amqps") or has_stray_at(server):
         raise wrong
     if "socket_timeout=" not in address.query:
         parameters.socket_timeout = TIMEOUT_S

@@ -16,6 +16,7 @@ from typing import Any, Final
 import redis
 
 from understudy.errors import ConfigurationError
+from understudy.queues.addresses import HOW_TO_QUOTE, has_stray_at
 from understudy.queues.port import Message, QueueKind, SourceAwayError
 
 KIND: Final = QueueKind(
@@ -27,6 +28,7 @@ KIND: Final = QueueKind(
 )
 
 _TIMEOUT_S: Final = 5.0
+_PORT: Final = 6379
 #: ids of one command
 _CHUNK: Final = 1000
 
@@ -77,6 +79,8 @@ class RedisStream:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         try:
+            if has_stray_at(server):
+                raise ValueError
             # Entries come as lists in this version of the protocol, whatever the library is.
             self._client: Any = redis.Redis.from_url(
                 server, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, protocol=2
@@ -84,7 +88,8 @@ class RedisStream:
         except ValueError:
             # The error may have a part of the password in it.
             raise ConfigurationError(
-                f"{what} is no URL of Redis: write redis://user:password@host:port/0"
+                f"{what} is no URL of Redis: write redis://user:password@host:port/0; "
+                f"{HOW_TO_QUOTE}"
             ) from None
         self._stream = stream
         self._group = group
@@ -107,7 +112,8 @@ class RedisStream:
     def place(self) -> str:
         """The stream and its server."""
         options = self._client.connection_pool.connection_kwargs
-        where = options.get("path") or f"{options.get('host')}:{options.get('port')}"
+        host, port = options.get("host") or "localhost", options.get("port") or _PORT
+        where = options.get("path") or f"{host}:{port}"
         return f"redis stream {self._stream} at {where}"
 
     def open(self) -> None:

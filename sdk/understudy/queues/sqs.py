@@ -95,6 +95,11 @@ class SqsQueue:
             retries={"total_max_attempts": 1},
             max_pool_connections=_REQUESTS_MAX,
         )
+        if server is not None and "@" in server:
+            raise ConfigurationError(
+                "--server has a user or a password, which SQS has not: AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY say who you are"
+            )
         try:
             self._client: Any = boto3.client(
                 "sqs", endpoint_url=server, region_name=region, config=config
@@ -103,8 +108,11 @@ class SqsQueue:
             raise ConfigurationError(
                 "SQS needs a region: give --region, or set AWS_DEFAULT_REGION"
             ) from None
-        except (ValueError, BotoCoreError) as error:
-            raise ConfigurationError(f"--server is no URL of SQS: {error}") from None
+        except (ValueError, BotoCoreError):
+            # The error may have a password in it.
+            raise ConfigurationError(
+                "--server is no URL of SQS: write https://host:port, or leave it out for AWS"
+            ) from None
         self._server = urlsplit(self._client.meta.endpoint_url).netloc.rpartition("@")[2]
         self._queue = queue
         self._visibility_asked_s = visibility_s

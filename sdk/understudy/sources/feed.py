@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+from understudy.queues.obstacles import trouble
 from understudy.queues.port import Source, SourceAwayError
 from understudy.queues.window import Entry, Window
 from understudy.sources.filing import Answer, Command, Filing, Forms, Later
@@ -180,7 +181,7 @@ class Feed:
         self._reopen_at = now_s + self._pause_s
         self._pause_s = min(_PAUSE_MAX_S, self._pause_s * 2)
         if self._away_told_at is None or now_s >= self._away_told_at + _REPEAT_S:
-            self._report.warn(f"{self._source.place} is away: {error}. Trying again")
+            self._report.warn(trouble(self._source.place, str(error)))
             self._away_told_at = now_s
 
     def _close(self) -> None:

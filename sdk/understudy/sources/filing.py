@@ -181,8 +181,15 @@ class Filing:
 
 
 def position(message: Message) -> str:
-    """Return the position of a message for people: "the message with partition 0, offset 7"."""
-    known = [f"{name} {value}" for name, value in message.fields.items() if value]
+    """Return the position of a message for people: "the message with partition 0, offset 7".
+
+    The sender may have made a part of it, so it is one line in which nothing commands a terminal.
+    """
+    known = [
+        f"{name} {value if value.isprintable() else repr(value)}"
+        for name, value in message.fields.items()
+        if value
+    ]
     return f"the message with {', '.join(known)}" if known else "a message without a position"
 
 

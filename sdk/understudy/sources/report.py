@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from understudy.printable import printable_line
+
 #: seconds between two lines of progress
 PROGRESS_S = 10.0
 #: Poison messages that are logged one by one between two lines of progress; the rest is counted.
@@ -86,7 +88,7 @@ class Report:
         self.poison += 1
         self._poison_lines += 1
         if self._poison_lines <= _POISON_LINES_MAX:
-            self.warn(text)
+            self.warn(printable_line(text))
         elif self._poison_lines == _POISON_LINES_MAX + 1:
             self.warn("more messages become no call; they are counted, and their promises tell why")
 

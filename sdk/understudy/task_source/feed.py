@@ -37,6 +37,8 @@ from itertools import count
 from typing import Final, NamedTuple, Protocol
 
 from understudy.errors import CommandError, UnderstudyError
+from understudy.printable import printable_line
+from understudy.queues.obstacles import trouble
 from understudy.queues.port import Message, Source, SourceAwayError
 from understudy.queues.window import Entry, Window
 from understudy.task_source.messages import NoTaskError, Offer, parse_offer
@@ -230,7 +232,7 @@ class TaskFeed:
         self._reopen_at = self._now() + self._pause_s
         self._pause_s = min(_PAUSE_MAX_S, self._pause_s * 2)
         if not self._is_away:
-            _LOG.warning("%s is away: %s. Trying again", self._queue.place, error)
+            _LOG.warning("%s", trouble(self._queue.place, str(error)))
             self._is_away = True
 
     def _close(self) -> None:
@@ -296,7 +298,7 @@ class TaskFeed:
             "%s has messages that offer no task, which are dropped: %s, the last because %s",
             self._queue.place,
             f"{self._untold_drops:,}",
-            self._drop_reason,
+            printable_line(self._drop_reason),
         )
         self._drops_told_at = now_s
         self._untold_drops = 0

@@ -59,6 +59,28 @@ def test_a_final_failure_is_logged_with_its_traceback(
     assert record.exc_info[2].tb_frame.f_code.co_name == "fails"
 
 
+def test_no_text_of_an_error_commands_the_terminal_that_shows_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fails(_: Context) -> None:
+        raise LookupError("no order\n\x1b[2Jall is well\r")
+
+    caplog.set_level(logging.INFO)
+    runtime = Runtime.local(retry=Never())
+    runtime.register(fails)
+    try:
+        with pytest.raises(LookupError):
+            runtime.rpc("fails-1", fails).result(20)
+    finally:
+        runtime.stop()
+    [record] = [r for r in caplog.records if r.exc_info is not None]
+    assert isinstance(record.exc_info[1] if record.exc_info else None, LookupError)
+    shown = logging.Formatter().format(record)
+    assert "LookupError: no order\n\\x1b[2Jall is well\\r" in shown
+    assert record.funcName == "failure"
+    assert "\x1b" not in caplog.text
+
+
 def test_a_log_handler_may_make_durable_calls() -> None:
     """A handler never runs under the lock of the loop, whose work it may wait for."""
 

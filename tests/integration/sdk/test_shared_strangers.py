@@ -87,7 +87,10 @@ def test_a_broker_that_cannot_listen_is_given_no_slots(brokers: Brokers) -> None
     assert rows(brokers.store, query) != moves
 
 
-def test_an_address_of_another_machine_is_not_waited_for(brokers: Brokers) -> None:
+def test_an_address_of_another_machine_is_not_waited_for(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_BROKER__INSECURE", "true")
     brokers.urls["a"] = "tcp://192.0.2.1:5577"
     began = time.monotonic()
     brokers.start("a")

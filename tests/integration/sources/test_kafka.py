@@ -156,7 +156,7 @@ class TestKafka(SourceContract):
     ) -> None:
         queue.delete()
         source = world.start_source()
-        source.wait_for("is away")
+        source.wait_for("is missing")
         eventually(lambda: _made(queue), 30.0)
         queue.publish(orders(0, 3))
         self.check_all(world, 3)

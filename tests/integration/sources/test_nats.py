@@ -119,7 +119,7 @@ class TestNats(SourceContract):
         source = world.start_source()
         world.wait_performed(3)
         queue.delete()
-        source.wait_for("is away")
+        source.wait_for("is missing")
         queue.make()
         queue.publish([b"[1]", b"[77]"])
         source.wait_for("is back")

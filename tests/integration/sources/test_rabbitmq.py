@@ -130,6 +130,15 @@ class TestRabbitMQ(SourceContract):
         world.wait_performed(1)
         assert "is back" in source.output
 
+    def test_a_wrong_password_is_not_said_to_be_a_server_that_is_away(
+        self, world: World, queue: RabbitMQ
+    ) -> None:
+        place = queue.env["UNDERSTUDY_SOURCE_SERVER"].rpartition("@")[2].removeprefix("amqp://")
+        source = world.start_source("--server", f"amqp://guest:hunter2@{place}")
+        source.wait_for("refuses this user")
+        assert "hunter2" not in source.output
+        assert "is away" not in source.output
+
     def test_a_deleted_queue_is_waited_for(self, world: World, queue: RabbitMQ) -> None:
         queue.publish(orders(0, 1))
         source = world.start_source()

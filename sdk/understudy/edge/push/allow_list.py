@@ -17,7 +17,7 @@ PORTS: Final = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 #: before a host: it is in a private network, or this machine itself
 PRIVATE: Final = "private:"
 _HOW: Final = (
-    "write HOST[:PORT], as in hooks.example.com, *.run.app, [2001:db8::1]:8080; with private: "
+    "write HOST[:PORT], as in hooks.example.com, *.run.app, [2606:4700::1111]:8080; with private: "
     "before a host of your own network, as in private:10.0.0.5:8080"
 )
 _NAME: Final = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9._-]{0,253}[a-z0-9])?\Z")
@@ -83,7 +83,7 @@ class AllowList:
             raise NotAllowedError(f"{host} leads to {address}, where nothing is ever pushed to")
         raise NotAllowedError(
             f"{host} leads to {address}, which is a private address: if that is meant, allow it "
-            f"with --push {PRIVATE}{host}"
+            f"with --push {PRIVATE}{_place(host, port)}"
         )
 
     def _rules_for(self, scheme: str, host: str, port: int) -> list[Rule]:
@@ -105,12 +105,18 @@ def plain_host(host: str) -> str:
         return host
 
 
+def _place(host: str, port: int) -> str:
+    """Return a host and a port as `parse_allow_list` takes them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def parse_allow_list(text: str) -> AllowList:
     """Return the allow-list of ``HOST[:PORT],…``.
 
     Raises
     ------
     ConfigurationError
+        A pattern is none, or is an address that is not public and has no ``private:`` before it.
 
     Examples
     --------
@@ -144,7 +150,19 @@ def _rule_of(pattern: str) -> Rule:
         raise ConfigurationError(
             f"{pattern!r} in the allow-list: private: allows one host, so name it without *"
         )
+    if not is_private and not _may_be_public(host):
+        raise ConfigurationError(
+            f"{pattern!r} in the allow-list is no public address, so nothing would be pushed "
+            f"there: if it is meant, write {PRIVATE}{text.replace('*', 'NAME')}"
+        )
     return Rule(host, port, is_private)
+
+
+def _may_be_public(host: str) -> bool:
+    """Return whether a host can lead to a public address: a number that is one, or a name."""
+    if _is_address(host):
+        return reach_of(ipaddress.ip_address(host)) == "public"
+    return host != "localhost" and not host.endswith(".localhost")
 
 
 def _is_address(host: str) -> bool:

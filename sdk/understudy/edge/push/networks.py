@@ -37,7 +37,11 @@ _TRANSLATED: Final = (
     ipaddress.IPv6Network("64:ff9b::/96"),
     ipaddress.IPv6Network("64:ff9b:1::/48"),
     ipaddress.IPv6Network("::/96"),
+    ipaddress.IPv6Network("::ffff:0:0:0/96"),
 )
+#: networks of their owner that `ipaddress` takes for global: the old site-local addresses, and
+#: those of translators (SIIT)
+_LOCAL: Final = (ipaddress.IPv6Network("fec0::/10"), ipaddress.IPv6Network("::ffff:0:0:0/96"))
 _ORDER: Final = ("public", "private", "never")
 
 
@@ -68,7 +72,8 @@ def _own_reach(address: Address) -> Reach:
         or (address.version == 4 and (address.is_reserved or int(address) >> 24 == 0))
     ):
         return "never"
-    return "public" if address.is_global else "private"
+    is_local = any(address in network for network in _LOCAL)
+    return "public" if address.is_global and not is_local else "private"
 
 
 def _embedded(address: Address) -> list[IPv4Address]:

@@ -133,7 +133,6 @@ def test_no_edge_there() -> None:
         "http://",
         "http://edge:x",
         "http://edge:0",
-        "http://me@edge:8001",
         "http://edge:8001?a=b",
         "http://edge:8001,tcp://broker:5577",
     ],

@@ -71,6 +71,12 @@ def test_wrong_settings_are_named(flags: dict[str, object], said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_no_secret_of_a_wrong_setting_is_shown(clean: Path) -> None:
+    with pytest.raises(SettingsError, match="setting 'listen'") as raised:
+        load_settings(flags={"listen": "tcp://me:hunter2@host:5577"})
+    assert "hunter2" not in str(raised.value)
+
+
 def test_the_source_of_a_wrong_setting_is_named(
     clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

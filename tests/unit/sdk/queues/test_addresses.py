@@ -77,6 +77,8 @@ def test_the_places_of_a_server(url: str, names: tuple[str, ...], places: set[st
         "", "mq.internal", "http://secret:secret@mq", "amqp://secret@mq,amqp://secret@other",
         "nats://secret@mq/x", "amqp://secret:secret@mq/a/b", "amqp://secret:se/cret@mq",
         "amqp://secret@mq:x", "amqp://secret@", "kafka://secret@mq", "nats://secret@a,redis://b",
+        "nats://me:secret/secret@mq", "amqp://me:5/secret@mq", "redis://me:se,cret@mq",
+        "nats://[secret:secret@mq", "redis://me:5?secret@mq",
     ],
 )  # fmt: skip
 def test_no_server(url: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.sdk.sources.fakes import FakeForms, FakeStore, message, translator
 from understudy.errors import CommandError
 from understudy.queues.port import Message
-from understudy.sources.filing import Filing, Later
+from understudy.sources.filing import Filing, Later, position
 from understudy_store.commands import PromiseCreate
 from understudy_store.records import PromiseRecord, Value
 
@@ -47,6 +47,14 @@ def test_poison_has_the_id_of_its_position_and_says_what_is_wrong() -> None:
     assert store.promises["t-0-7"].tags["poison"] == "no-json"
     assert store.promises["t-0-7"].tags["source"] == "list:t"
     assert store.created == []
+
+
+def test_a_position_commands_no_terminal_and_is_one_line() -> None:
+    forged = message(7, id="1\n2026-01-01 INFO all is well\x1b[2J")
+    assert position(forged) == (
+        "the message with topic t, partition 0, offset 7, "
+        r"message_id '1\n2026-01-01 INFO all is well\x1b[2J'"
+    )
 
 
 def test_poison_that_comes_again_has_one_promise() -> None:

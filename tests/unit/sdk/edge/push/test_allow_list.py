@@ -74,8 +74,6 @@ def test_the_usual_port_is_that_of_the_scheme() -> None:
         ("pay.example", "pay.example", "127.0.0.1", False),
         ("pay.example", "pay.example", "::1", False),
         ("*", "localhost", "127.0.0.1", False),
-        ("localhost", "localhost", "127.0.0.1", False),
-        ("127.0.0.1", "127.0.0.1", "127.0.0.1", False),
         ("private:localhost", "localhost", "127.0.0.1", True),
         ("private:127.0.0.1", "127.0.0.1", "127.0.0.1", True),
         ("*,private:10.0.0.5", "10.0.0.5", "10.0.0.5", True),
@@ -87,7 +85,6 @@ def test_the_usual_port_is_that_of_the_scheme() -> None:
         ("private:pay.internal", "pay.internal", "::ffff:169.254.169.254", False),
         ("private:169.254.169.254", "169.254.169.254", "169.254.169.254", True),
         ("*", "169.254.169.254", "169.254.169.254", False),
-        ("169.254.169.254", "169.254.169.254", "169.254.169.254", False),
         # an address written in another way is what it leads to
         ("*", "2130706433", "127.0.0.1", False),
         ("*", "0x7f.1", "127.0.0.1", False),
@@ -101,10 +98,42 @@ def test_a_refusal_says_how_to_allow_it() -> None:
     allowed = parse_allow_list("pay.example")
     with pytest.raises(NotAllowedError, match=r"not on the allow-list of this edge .--push"):
         allowed.check_host("https", "other.example", 443)
-    with pytest.raises(NotAllowedError, match=r"allow it with --push private:pay.example"):
+    with pytest.raises(NotAllowedError, match=r"allow it with --push private:pay.example:443$"):
         allowed.check_address("https", "pay.example", 443, ip_address("10.0.0.5"))
     with pytest.raises(NotAllowedError, match="nothing is ever pushed"):
         allowed.check_address("https", "pay.example", 443, ip_address("169.254.169.254"))
+
+
+@pytest.mark.parametrize(("host", "address"), [("[::1]", "::1"), ("pay.internal", "10.0.0.5")])
+def test_the_advice_of_a_refusal_allows_it(host: str, address: str) -> None:
+    with pytest.raises(NotAllowedError) as refused:
+        parse_allow_list("*").check_address("http", host, 8000, ip_address(address))
+    advised = str(refused.value).rpartition("--push ")[2]
+    assert advised == f"private:{host}:8000"
+    assert is_allowed(advised, host, 8000, address, "http")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "127.0.0.1:8000",
+        "10.0.0.5",
+        "[::1]:8000",
+        "[fd00::1]",
+        "[fec0::1]",
+        "[::ffff:127.0.0.1]:80",
+        "169.254.169.254",
+        "localhost:8000",
+        "LOCALHOST",
+        "*.localhost",
+    ],
+)
+def test_an_address_that_is_not_public_is_refused_with_what_to_write(pattern: str) -> None:
+    with pytest.raises(ConfigurationError, match="no public address") as refused:
+        parse_allow_list(f"pay.example,{pattern}")
+    advised = str(refused.value).rpartition("write ")[2]
+    assert advised == f"private:{pattern.lower()}".replace("*", "NAME")
+    assert parse_allow_list(advised)
 
 
 @pytest.mark.parametrize(

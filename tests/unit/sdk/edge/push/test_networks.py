@@ -21,6 +21,7 @@ from understudy.edge.push.networks import reach_of
                 "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "172.31.255.255",
                 "192.168.1.1", "100.64.0.1", "198.18.0.1", "192.0.2.1", "::1", "fd12::1",
                 "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1",
+                "fec0::1", "feff::1", "::ffff:0:a00:1", "::ffff:0:808:808",
             ],
         ),
         (
@@ -30,7 +31,7 @@ from understudy.edge.push.networks import reach_of
                 "192.0.0.192", "0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255",
                 "240.0.0.1", "::", "fe80::1", "ff02::1", "fd00:ec2::254",
                 "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::",
-                "::a9fe:a9fe", "::ffff:0.0.0.0",
+                "::a9fe:a9fe", "::ffff:0.0.0.0", "::ffff:0:a9fe:a9fe",
             ],
         ),
     ],
@@ -41,7 +42,7 @@ def test_reach(reach: str, addresses: list[str]) -> None:
     )
 
 
-@given(st.ip_addresses(v=4), st.sampled_from(["::ffff:0:0", "64:ff9b::", "2002::"]))
+@given(st.ip_addresses(v=4), st.sampled_from(["::ffff:0:0", "::ffff:0:0:0", "64:ff9b::", "2002::"]))
 def test_no_way_of_writing_makes_an_address_more_public(address: IPv4Address, prefix: str) -> None:
     shift = 80 if prefix == "2002::" else 0
     written = IPv6Address(int(IPv6Address(prefix)) | int(address) << shift)
