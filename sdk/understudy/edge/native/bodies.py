@@ -19,6 +19,7 @@ INTEGER_BITS_MAX: Final = 8192
 NOTHING: Final = msgspec.UNSET
 
 _JSON: Final = "application/json"
+_CONTAINERS: Final = frozenset({dict, list})
 
 
 def parse(body: bytes, media_type: str | None) -> Any:
@@ -76,11 +77,12 @@ def _check_depth(value: Any) -> None:
 
 def _items(value: Any) -> Iterable[Any]:
     kind = type(value)
-    if kind is dict:
-        return [item for item in value.values() if type(item) in (dict, list)]
-    if kind is list:
-        return [item for item in value if type(item) in (dict, list)]
-    return ()
+    if kind is not dict and kind is not list:
+        return ()
+    items = value.values() if kind is dict else value
+    if _CONTAINERS.isdisjoint(map(type, items)):  # most have none, and they may be very long
+        return ()
+    return [item for item in items if type(item) in _CONTAINERS]
 
 
 def _too_deep() -> Problem:
