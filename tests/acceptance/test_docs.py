@@ -309,7 +309,7 @@ def test_environment_files_are_settings(block: Block, monkeypatch: pytest.Monkey
     settings = load_settings(None, {"name": "a"})
     for line in lines:
         variable, value = line.split("=", 1)
-        assert getattr(settings, variable.removeprefix(ENV_PREFIX).lower()) == value
+        assert str(getattr(settings, variable.removeprefix(ENV_PREFIX).lower())) == value
     assert settings.shares_database
 
 

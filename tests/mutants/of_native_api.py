@@ -65,7 +65,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "arguments-of-any-name",
         None,
         "an argument that the function does not have is refused",
-        f"{_NATIVE}.schemas.FunctionSchema._checked",
+        f"{_NATIVE}.schemas.FunctionSchema.arguments",
         drop("self._check_names(named)"),
         _SCHEMAS,
     ),
@@ -74,7 +74,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         None,
         "a union is converted by a member that fits",
         f"{_NATIVE}.schemas.FunctionSchema._convert_member",
-        swap("self._validator(member).is_valid(value)", "True"),
+        swap("self._check.failure(member, value) is None", "True"),
         _SCHEMAS,
     ),
     _mutant(
