@@ -195,7 +195,7 @@ def _path(name: str, description: str) -> dict[str, Any]:
         "in": "path",
         "required": True,
         "description": description,
-        "schema": _ID_TEXT,
+        "schema": ID_TEXT,
     }
 
 
@@ -238,11 +238,19 @@ _POSITIVE: Final = {
     "type": "string",
     "pattern": r"^([1-9][0-9]{0,4}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9])(ms|s|m|h|d)?$",
 }
-_ID_TEXT: Final = {"type": "string", "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]{1,512}$"}
+#: What no id has, for the inside of a bracket: control characters, those that are not seen, and
+#: separators of lines. Those beyond U+FFFF are as they are: patterns have no escape for them.
+_UNSEEN: Final = (
+    r"\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
+    r"\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0001\U000e0020-\U000e007f"
+)
+ID_TEXT: Final = {"type": "string", "pattern": f"^[^{_UNSEEN}]{{1,512}}$"}
 _GROUP: Final = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:~+-]{0,127}$"}
 _TEMPLATE: Final = {
     "type": "string",
-    "pattern": r"^([^\x00-\x1f\x7f-\x9f{}]|\{id\}|\{timestamp\}){1,20}$",
+    "pattern": f"^([^{_UNSEEN}{{}}]" + r"|\{id\}|\{timestamp\}){1,20}$",
 }
 _TAG: Final = {"type": "string", "pattern": r"^[a-z][a-z0-9]{0,30}=[^\x00]*$"}
 _PARAMETERS: Final[dict[str, Any]] = {
@@ -289,7 +297,7 @@ _PARAMETERS: Final[dict[str, Any]] = {
     },
 }
 _CALL_PARAMETERS: Final = [
-    _query("id", "the id of the call", _ID_TEXT),
+    _query("id", "the id of the call", ID_TEXT),
     *map(_parameter, ("wait", "timeout", "delay", "version", "priority", "tag", "unknown", "key")),
 ]
 _TIME: Final = {"type": "integer", "description": "milliseconds since 1970"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.edge.native import bodies
+from understudy.edge.native import bodies, openapi
 from understudy.edge.native.bodies import DEPTH_MAX, NOTHING
 from understudy.edge.native.calls import arguments_of, call_id, create_call, idempotency_key
 from understudy.edge.native.parameters import PARAMETERS_MAX, Parameters
@@ -222,3 +224,13 @@ def test_refusals_of_brokers() -> None:
     }
     assert of_reply(Reply(429, "too many")).headers == {"retry-after": "1"}
     assert of_reply(Reply(421, "elsewhere")).status == 502
+
+
+def test_the_document_says_which_characters_an_id_may_have() -> None:
+    """As the store does, character by character."""
+    pattern = re.compile(openapi.ID_TEXT["pattern"])
+    for code in range(0x110000):
+        character = chr(code)
+        if unicodedata.category(character) != "Cn" and not 0xD800 <= code <= 0xDFFF:
+            may = unicodedata.category(character) not in ("Cc", "Cf", "Zl", "Zp")
+            assert (pattern.search(character) is not None) == may, hex(code)
