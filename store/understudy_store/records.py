@@ -200,8 +200,8 @@ def pid_of(name: str, boot: str) -> str:
     """Return the pid of one start of a process: its name, and the text that names the start.
 
     A process that is started again has a pid of its own, so what its predecessor held is not taken
-    for its own. Who knows the boot may speak for the process, and pids are shown to people, so a
-    pid does not have the boot itself.
+    for its own. Anybody who knows the boot can speak for the process, and pids are shown to
+    people, so a pid does not contain the boot.
 
     Examples
     --------

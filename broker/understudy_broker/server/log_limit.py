@@ -31,11 +31,13 @@ class LogLimit:
 
     def __init__(self) -> None:
         self._lines: dict[str, _Lines] = {}
+        #: texts of which lines were left out since their last summary
+        self._silenced = 0
 
     @property
     def has_left_out(self) -> bool:
         """True if `summaries` has something to tell, now or later."""
-        return any(lines.left_out for lines in self._lines.values())
+        return self._silenced > 0
 
     def takes(self, text: str, now: float) -> bool:
         """Return whether a line may be written at a time, in seconds of some clock."""
@@ -47,6 +49,7 @@ class LogLimit:
         if lines.left < 1:
             if not lines.left_out:
                 lines.told_at = now
+                self._silenced += 1
             lines.left_out += 1
             return False
         lines.left -= 1
@@ -59,4 +62,5 @@ class LogLimit:
             if lines.left_out and now - lines.told_at >= SUMMARY_S:
                 found.append((text, lines.left_out))
                 lines.left_out = 0
+                self._silenced -= 1
         return found

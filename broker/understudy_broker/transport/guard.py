@@ -2,8 +2,8 @@
 
 Two things are nobody's business but the transport's, because no message ever comes of them.
 
-- *Silent connections.* Whoever has said no hello costs a descriptor, and counts as no peer. After
-  `LOOKS_MAX` looks it is cut.
+- *Silent connections.* A connection without a hello takes a descriptor, and counts as no peer. It
+  is cut after `LOOKS_MAX` looks.
 - *Messages without an end.* ZeroMQ keeps what has come of a message until the last of it is there,
   and bounds each part, not their number. What the kernel has received over a connection and the
   transport has not delivered is kept by ZeroMQ. A peer may have `peer_bytes_max` of it, and a
