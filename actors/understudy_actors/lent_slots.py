@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -69,9 +69,13 @@ def has_slot() -> bool:
     return _THREAD.lender is not None or _RUN.get() is not None
 
 
-@contextmanager
-def while_lent() -> Iterator[None]:
+def while_lent() -> AbstractContextManager[None]:
     """Lend the slot of the caller, if it has one, while the body waits."""
+    return _while_lent() if has_slot() else nullcontext()
+
+
+@contextmanager
+def _while_lent() -> Iterator[None]:
     thread = _THREAD
     lender = thread.lender
     if lender is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
@@ -446,6 +445,8 @@ async def wait_future(future: Future[T], looks: Iterator[float] | None = None) -
     trio = _trio()
     if trio is not None and trio.lowlevel.in_trio_run():
         if not future.done():
+            import understudy.trio_timers as timers  # Only here, because it imports trio.
+
             token, event = trio.lowlevel.current_trio_token(), trio.Event()
 
             def wake(_: Future[T]) -> None:
@@ -455,12 +456,13 @@ async def wait_future(future: Future[T], looks: Iterator[float] | None = None) -
                     return
 
             future.add_done_callback(wake)
-            with while_lent():
-                for pause_s in looks or (math.inf,):
-                    with trio.move_on_after(pause_s):
-                        await event.wait()
-                    if event.is_set():
-                        break
+            timer = None if looks is None else timers.start(looks)
+            try:
+                with while_lent():
+                    await event.wait()
+            finally:
+                if timer is not None:
+                    timer.stop()
         return future.result()
     import asyncio  # slow to import; here the caller has loaded it already
 
