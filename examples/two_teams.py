@@ -36,7 +36,8 @@ def send(ctx: Context, to: str) -> str:
 
 
 def order(ctx: Context, customer: str) -> Generator[Any, Any, str]:
-    return (yield ctx.rpc("send", customer).options(target="mail"))
+    letter: str = yield ctx.rpc("send", customer).options(target="mail")
+    return letter
 
 
 def understudy(*args: str) -> list[str]:
