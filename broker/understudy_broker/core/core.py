@@ -156,7 +156,9 @@ class BrokerCore:
         self.flow = flow = FlowControl(config, sessions)
         self._events = events = EventLog()
         self._coalescer = ReplyCoalescer(config.reply_delay_ms)
-        self._outbox = outbox = Outbox(sessions, self._coalescer, config.frames, metrics)
+        self._outbox = outbox = Outbox(
+            sessions, self._coalescer, config.frames, metrics, config.audit
+        )
         watches = Watches()
         own = OwnSlots(config)
         members = Members(machine, dispatcher, sessions)

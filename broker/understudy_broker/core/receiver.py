@@ -76,6 +76,7 @@ class Receiver:
         self._flow = flow
         self._metrics = metrics
         self._config = config
+        self._audit = config.audit
         self.has_input = True
 
     def receive(self, peer: bytes, frame: bytes | memoryview, now: int) -> None:
@@ -160,6 +161,8 @@ class Receiver:
         session = self._membership.join(peer, hello, now)
         if session is None:
             return self._sessions.by_peer.get(peer)
+        if self._audit is not None:
+            self._audit.joined(session, self._sessions.address_of(peer), now)
         self._poll.send_owed(session)
         return session
 

@@ -93,6 +93,7 @@ class RequestHandlers:
         searches: SearchQueue,
         config: BrokerConfig,
     ) -> None:
+        self._audit = config.audit
         self._members = members
         self._searches = searches
         self._machine = machine
@@ -130,6 +131,11 @@ class RequestHandlers:
     def perform(self, session: Session, request: Request, now: int) -> None:
         """Perform a request if the peer may ask for it, and reply to it."""
         command = request.command
+        if self._audit is not None:
+            text = self._audit.begin(session, session.identity, request.corr, command, now)
+            if text is not None:
+                self._outbox.reply(session.peer, Response(request.corr, Reply(503, text)))
+                return
         if self._own.map is not None and self._own.refuses(session, command):
             text = "the slot is another broker's: ask that one"
             self._outbox.reply(session.peer, Response(request.corr, Reply(421, text)))

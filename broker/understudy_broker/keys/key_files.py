@@ -6,6 +6,7 @@ to every broker, so a file that others can read is refused rather than used.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tomllib
@@ -122,6 +123,11 @@ def read_text(path: Path) -> str:
         It cannot be read, or others can change it.
     """
     return _read(path, secret=False)
+
+
+def digest_of(text: str) -> str:
+    """Return the SHA-256 of a text, by which a broker says which rights it has."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_pair(path: Path, pair: KeyPair) -> None:

@@ -14,6 +14,7 @@ from understudy_broker.keys.key_files import (
     RIGHTS,
     KeyFileError,
     check_folder,
+    digest_of,
     new_pair,
     read_pair,
     read_text,
@@ -66,6 +67,10 @@ class KeyFolder:
             The folder or the file cannot be used.
         """
         return self._parsed(self._text())
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the rights' text; raises as `read`."""
+        return digest_of(self._text())
 
     def check(self) -> Rights:
         """Check everything that a broker would check at its start; return the rights.

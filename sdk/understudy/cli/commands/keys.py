@@ -11,6 +11,7 @@ from understudy.cli.options import AsJson
 from understudy.cli.printing import err, out, printable_line
 
 if TYPE_CHECKING:
+    from understudy_broker.keys.key_folder import KeyFolder
     from understudy_broker.keys.rights import Holder
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
@@ -209,14 +210,15 @@ def show(name: Name, folder: Folder = _FOLDER, as_json: AsJson = False) -> int:
 def revoke(name: Name, folder: Folder = _FOLDER) -> int:
     """Let the broker take an identity's keys no longer.
 
-    The identity is removed from rights.toml, where a comment stays. A broker that runs notices that
-    within a second: it ends the identity's connections, and gives its tasks to others.
+    The identity is removed from rights.toml, where a comment stays. Brokers that run with this
+    folder on this machine are told at once: they end the identity's connections, and give its tasks
+    to others. Brokers elsewhere notice it within a second of their file being replaced.
 
     \b
     Example:
       understudy keys revoke team-a/node-1
 
-    Exits with 1 if there is none of this name.
+    Exits with 1 if there is none of this name, or if a broker that runs keeps the rights it has.
     """
     from understudy.cli.times import moment, now_ms
     from understudy_broker.keys.key_folder import KeyFolder
@@ -226,7 +228,7 @@ def revoke(name: Name, folder: Folder = _FOLDER) -> int:
     note = f"revoked {moment(now_ms())} UTC: {name}"
     keys.change(lambda text: without_identity(text, name, note))
     out(f"{name} is no longer in {keys.rights_path}")
-    return 0
+    return 1 if _tell_brokers(keys) is False else 0
 
 
 @app.command()
@@ -265,6 +267,30 @@ def rotate(name: Name, folder: Folder = _FOLDER, file: Out = None, overlap: Over
 
 
 @app.command()
+def reload(folder: Folder = _FOLDER) -> int:
+    """Have the brokers on this machine read their rights now, and say whether they have them.
+
+    The file is checked whole first, as by: understudy keys check. A broker reads a changed file by
+    itself within a second; this waits for it, and tells how it went.
+
+    \b
+    Example:
+      understudy keys reload --folder /etc/understudy/keys
+
+    Exits with 0 if each broker that runs with this folder on this machine has these rights, and
+    with 1 if the file is wrong, if a broker does not take it, or if none runs.
+    """
+    from understudy_broker.keys.key_folder import KeyFolder
+
+    keys = KeyFolder(folder)
+    keys.check()
+    told = _tell_brokers(keys)
+    if told is None:
+        err(f"no broker on this machine runs with {folder}")
+    return 0 if told else 1
+
+
+@app.command()
 def check(folder: Folder = _FOLDER) -> int:
     """Check a folder of keys as a broker would, and name keys that have expired.
 
@@ -286,6 +312,26 @@ def check(folder: Folder = _FOLDER) -> int:
     count = len({holder.identity for holder in rights})
     out(f"{keys.rights_path} is right: {count} {'identity' if count == 1 else 'identities'}")
     return 0
+
+
+def _tell_brokers(keys: KeyFolder) -> bool | None:
+    """Have the brokers on this machine read the rights; return whether all have them.
+
+    None: there is no broker.
+    """
+    from understudy_broker.keys.reload_socket import ask_brokers
+
+    answers = ask_brokers(keys.path)
+    digest = keys.digest()
+    for answer in answers:
+        broker = printable_line(f"broker {answer.broker} (process {answer.process})")
+        if answer.refused is not None:
+            err(f"{broker} keeps the rights that it had: {printable_line(answer.refused)}")
+        elif answer.digest != digest:
+            err(f"{broker} has other rights: the file has changed meanwhile")
+        else:
+            out(f"{broker} has these rights")
+    return all(each.digest == digest for each in answers) if answers else None
 
 
 def _file_of(name: str, folder: Path) -> Path:
