@@ -18,11 +18,13 @@ import zmq
 
 from understudy_broker.keys.key_files import (
     BROKER_KEY,
+    BROKER_NEXT,
     RIGHTS,
     KeyFileError,
     KeyPair,
     check_folder,
     digest_of,
+    read_next_pair,
     read_pair,
     read_text,
 )
@@ -63,6 +65,16 @@ class BrokerKeys:
     def __init__(self, folder: Path) -> None:
         check_folder(folder)
         self.pair: KeyPair = read_pair(folder / BROKER_KEY)
+        #: the other one of the two, while the key is being replaced
+        self._other: KeyPair | None = None
+        #: from when on a broker that starts has another key than this one
+        self.outdated_at: int | None = None
+        after = read_next_pair(folder / BROKER_NEXT)
+        if after is not None and after.pair.public != self.pair.public:
+            if _now() >= after.since:
+                self.pair, self._other = after.pair, self.pair
+            else:
+                self._other, self.outdated_at = after.pair, after.since
         self.folder = folder
         self._path = folder / RIGHTS
         self._state = _state(self._path)
@@ -72,7 +84,8 @@ class BrokerKeys:
     @property
     def for_brokers(self) -> PeerKeys:
         """The keys by which the brokers of a deployment reach each other: all have the same."""
-        return PeerKeys(self.pair, self.pair.public)
+        others = () if self._other is None else (self._other.public,)
+        return PeerKeys(self.pair, self.pair.public, others)
 
     def find(self, key: str) -> Holder | str:
         """Return the holder of a public key, or in words why it is not taken now."""
@@ -118,7 +131,10 @@ class BrokerKeys:
         check_folder(self._path.parent)
         text = read_text(self._path)
         try:
-            return parse_rights(text).with_brokers(self.pair.public), digest_of(text)
+            rights = parse_rights(text).with_brokers(self.pair.public)
+            if self._other is not None:
+                rights = rights.with_brokers(self._other.public)
+            return rights, digest_of(text)
         except RightsError as error:
             raise RightsError(f"{self._path}: {error}") from None
 
@@ -147,6 +163,7 @@ class RightsWatch:
         self._audit = audit
         self._expiry = keys.next_expiry()
         self._looking = trio.Lock()
+        self._has_told = False
 
     async def run(self) -> None:
         """Look at the file once in a while, for ever."""
@@ -172,6 +189,11 @@ class RightsWatch:
             if is_new or (self._expiry is not None and _now() >= self._expiry):
                 self._expiry = self._keys.next_expiry()
                 self._on_change()
+            outdated_at = self._keys.outdated_at
+            if outdated_at is not None and _now() >= outdated_at and not self._has_told:
+                self._has_told = True
+                text = "the broker's next key is due, and this broker has it when it starts again"
+                self._log("warning", text, {})
 
 
 def gate_of(context: zmq.Context[zmq.Socket[bytes]], keys: BrokerKeys | None) -> Gate | None:

@@ -15,10 +15,21 @@ import trio
 
 from tests.integration.broker.peers import DEADLINE_S, Peer, create, echo
 from tests.integration.broker.test_keys import Guarded, guarded, linked, until
-from understudy_broker.keys.key_files import KeyFileError, new_pair, replace
+from tests.support import free_url
+from understudy_broker.keys.key_files import (
+    BROKER_PUBLIC,
+    KeyFileError,
+    new_pair,
+    replace,
+    replace_pair,
+    write_pair,
+)
+from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.keys.reload_socket import Answer, ask_brokers, open_socket
+from understudy_broker.keys.rights import BROKERS, Holder
 from understudy_broker.keys.rights_text import with_new_key, without_identity
 from understudy_broker.protocol.messages import Invoke, PromiseCreateWatched, Resume, Settled
+from understudy_broker.server.keys import BrokerKeys
 
 __all__ = ["guarded"]
 
@@ -224,6 +235,105 @@ async def test_a_folder_without_room_for_a_socket_is_told_and_followed_as_before
         await until(lambda: any("reload will not find" in text for _, text, _ in guarded.lines))
         guarded.give("a")
         await until(lambda: guarded.said("the rights were read again"))
+
+
+# The broker's own key ----------------------------------------------------------------------------
+
+
+async def test_a_brokers_key_is_replaced_and_running_peers_follow_by_their_files(
+    guarded: Guarded,
+) -> None:
+    """Old and new key are known side by side; no peer is started again, and no call is lost."""
+    public = guarded.folder.path / BROKER_PUBLIC
+    old_only = guarded.give("peer")
+    old = old_only._replace(broker_path=public)
+    node, client, late = Peer("node", credit=100), Peer("client"), Peer("late")
+    echo(node)
+    guarded.url = guarded.listen = free_url()
+    stop = trio.Event()
+
+    async def first() -> None:
+        async with guarded.running():
+            await stop.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        async with linked(guarded, node, old) as serving, linked(guarded, client, old) as link:
+            with trio.fail_after(DEADLINE_S):
+                await serving.wait_connected()
+                await link.wait_connected()
+            since = (time.time_ns() // 1_000_000_000 + 2) * 1_000
+            new_key = guarded.folder.rotate_broker(since)
+            assert public.read_text().split() == [old.broker, new_key]
+            with pytest.raises(KeyFileError, match="not completed"):
+                guarded.folder.rotate_broker(since)
+            with pytest.raises(KeyFileError, match="not due yet"):
+                guarded.folder.complete_rotation(since - 1)
+            # Whoever tries the new key first gets in by the old one.
+            eager = old._replace(broker=new_key, others=(old.broker,))
+            async with linked(guarded, late, eager) as other:
+                with trio.fail_after(DEADLINE_S):
+                    await other.wait_connected()
+            # A broker that starts before the time has the old key.
+            assert BrokerKeys(guarded.folder.path).pair.public == old.broker
+            await until(lambda: time.time_ns() // 1_000_000 >= since)
+            links = (link, serving)
+            assert all(each.connected for each in links)
+            stop.set()
+            await until(lambda: not any(each.connected for each in links))
+            async with guarded.running():
+                assert BrokerKeys(guarded.folder.path).pair.public == new_key
+                await until(lambda: all(each.connected for each in links))
+                await client.create("p")
+                await client.settled("p")
+                # A peer that knows the old key alone is told so.
+                async with linked(guarded, Peer("stranger"), old_only) as lost:
+                    said = "does not answer to the key in UNDERSTUDY_BROKER_KEY"
+                    await until(lambda: said in (lost.last_error or ""))
+    assert guarded.folder.complete_rotation(since) == new_key
+    assert public.read_text().split() == [new_key]
+    assert BrokerKeys(guarded.folder.path).pair.public == new_key
+    with pytest.raises(KeyFileError, match="no rotation has begun"):
+        guarded.folder.complete_rotation(since)
+
+
+async def test_a_broker_says_that_its_next_key_is_due(guarded: Guarded) -> None:
+    async with guarded.running():
+        pass
+    guarded.folder.rotate_broker((time.time_ns() // 1_000_000_000 + 1) * 1_000)
+    async with guarded.running():
+        await until(lambda: any("next key is due" in text for _, text, _ in guarded.lines))
+
+
+def test_brokers_of_both_keys_reach_each_other(guarded: Guarded) -> None:
+    old = BrokerKeys(guarded.folder.path).for_brokers
+    guarded.folder.rotate_broker(0)
+    keys = BrokerKeys(guarded.folder.path)
+    assert {keys.for_brokers.broker, *keys.for_brokers.others} > {old.broker}
+    for public in (old.broker, keys.pair.public):
+        holder = keys.find(public)
+        assert isinstance(holder, Holder)
+        assert holder.identity == BROKERS
+
+
+async def test_a_peer_reads_its_own_file_again_when_it_is_refused(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    """A key is rotated without an overlap: a peer goes on with its new file, as it runs."""
+    pair = guarded.give("node").pair
+    path = tmp_path / "node.key"
+    write_pair(path, pair)
+    keys = PeerKeys(pair, guarded.public, (), path)
+    async with guarded.running(), linked(guarded, Peer("n"), keys) as link:
+        with trio.fail_after(DEADLINE_S):
+            await link.wait_connected()
+        fresh, now = new_pair("node"), time.time_ns() // 1_000_000
+        changed = partial(with_new_key, name="node", key=fresh.public, old_until=now, now=now)
+        guarded.folder.change(changed)
+        await until(lambda: "does not take the key" in (link.last_error or ""))
+        replace_pair(path, fresh)
+        with trio.fail_after(DEADLINE_S):
+            await link.wait_connected()
 
 
 # Strangers ---------------------------------------------------------------------------------------

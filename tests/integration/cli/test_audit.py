@@ -173,3 +173,24 @@ def test_a_socket_in_the_file_system_has_the_mode_that_is_wanted(
     with Program(*argv, cwd=tmp_path) as broker:
         broker.wait_for("listening on")
         assert path.stat().st_mode & 0o777 & ~0o100 == found
+
+
+def test_the_key_of_a_broker_is_rotated_in_two_steps(cli: Cli, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "keys"
+    cli("keys", "init", "--folder", folder)
+    before = (folder / "broker.pub").read_text()
+    code, out, _ = cli("keys", "rotate-broker", "--folder", folder)
+    assert (code, "has both keys now" in out) == (0, True)
+    assert (folder / "broker.pub").read_text().startswith(before)
+    assert cli("keys", "check", "--folder", folder)[0] == 0
+    for args, said in ((["--complete"], "not due yet"), ([], "not completed")):
+        code, _, err = cli("keys", "rotate-broker", *args, "--folder", folder)
+        assert (code, said in err) == (1, True), err
+    (folder / "broker.next.key").unlink()
+    assert cli("keys", "rotate-broker", "--overlap", "0s", "--folder", folder)[0] == 0
+    assert cli("keys", "rotate-broker", "--complete", "--folder", folder)[0] == 0
+    after = (folder / "broker.pub").read_text()
+    assert len(after.split()) == 1
+    assert after != before
+    assert cli("keys", "check", "--folder", folder)[0] == 0

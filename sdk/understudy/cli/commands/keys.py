@@ -266,6 +266,53 @@ def rotate(name: Name, folder: Folder = _FOLDER, file: Out = None, overlap: Over
     return 0
 
 
+@app.command("rotate-broker")
+def rotate_broker(
+    folder: Folder = _FOLDER,
+    overlap: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="How long peers are given to learn the new key: 7d."),
+    ] = "7d",
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Forget the key that was replaced.")
+    ] = False,
+) -> int:
+    """Make another key of the brokers, which they have from the end of an overlap on.
+
+    \b
+    1. understudy keys rotate-broker --overlap 7d
+       From now on broker.pub has two lines, the key so far and the next one. Bring it to all peers
+       within the overlap, and copy the folder to all brokers. Peers need not be started again: they
+       read their file when a broker does not answer to the key they have.
+    2. When the overlap is over, start the brokers again, one after the other. Each has the new key.
+    3. understudy keys rotate-broker --complete
+       The old key is gone. A peer that knows no other is refused, and told why.
+
+    \b
+    Examples:
+      understudy keys rotate-broker --overlap 7d
+      understudy keys rotate-broker --complete
+
+    Exits with 1 if another rotation is not completed, or if this one is not due yet.
+    """
+    from understudy.cli.times import moment, now_ms, parse_seconds
+    from understudy_broker.keys.key_files import BROKER_PUBLIC
+    from understudy_broker.keys.key_folder import KeyFolder
+
+    keys, public = KeyFolder(folder), folder / BROKER_PUBLIC
+    if complete:
+        keys.complete_rotation(now_ms())
+        out(f"{public} has the new key alone: bring it to all peers, and the folder to all brokers")
+        return 0
+    seconds = parse_seconds(overlap, "--overlap")
+    assert seconds is not None
+    since = now_ms() + round(seconds * 1000)
+    keys.rotate_broker(since)
+    out(f"bring {public}, which has both keys now, to all peers, and the folder to all brokers;")
+    out(f"brokers that start after {moment(since)} UTC have the new key")
+    return 0
+
+
 @app.command()
 def reload(folder: Folder = _FOLDER) -> int:
     """Have the brokers on this machine read their rights now, and say whether they have them.
