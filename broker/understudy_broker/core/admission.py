@@ -49,6 +49,22 @@ class Admission:
             )
             self._events.add("warning", text)
 
+    def decide(
+        self, peer: bytes, hello: Hello, now: int, identity: str | None = None
+    ) -> Refused | None:
+        """Return the refusal of a hello, as `reject_reason`, and note it for the audit.
+
+        While nothing can be audited, nobody is taken.
+        """
+        audit, refused = self._config.audit, self.reject_reason(hello, now, identity)
+        if audit is not None:
+            if refused is None and audit.blocked is not None:
+                refused = Refused(503, audit.blocked)
+            if refused is not None:
+                address = self._sessions.address_of(peer)
+                audit.not_joined(hello, identity, address, refused, now)
+        return refused
+
     def reject_reason(self, hello: Hello, now: int, identity: str | None = None) -> Refused | None:
         """Return the refusal of a hello; None if the peer may join.
 

@@ -89,6 +89,7 @@ from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.receiver import Receiver
 from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
+from understudy_broker.core.reports import Reports
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.requests import RequestHandlers
 from understudy_broker.core.searches import Searches
@@ -164,7 +165,9 @@ class BrokerCore:
         authorization = Authorization(config.grant_of, machine.view)
         self._events = events = EventLog()
         self._coalescer = ReplyCoalescer(config.reply_delay_ms)
-        self._outbox = outbox = Outbox(sessions, self._coalescer, config.frames, metrics)
+        self._outbox = outbox = Outbox(
+            sessions, self._coalescer, config.frames, metrics, config.audit
+        )
         watches = Watches()
         own = OwnSlots(config)
         members = Members(machine, dispatcher, sessions)
@@ -200,9 +203,12 @@ class BrokerCore:
                 config,
             )  # fmt: skip
         self.searches = Searches(config, sessions, flow, outbox, metrics)
+        reports = Reports(
+            machine, dispatcher, sessions, members, outbox, flow, metrics, authorization
+        )
         self._handlers = RequestHandlers(
-            machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, own,
-            members, self.searches.queue, authorization, quotas, config,
+            machine, sessions, outbox, watches, flow, quarantine, metrics, own,
+            self.searches.queue, reports, authorization, quotas, config,
         )  # fmt: skip
         self._queue = RequestQueue(machine, flow, own, Lanes() if quotas.is_on else None)
         self._receiver = Receiver(

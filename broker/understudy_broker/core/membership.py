@@ -119,7 +119,7 @@ class Membership:
     def join(self, peer: bytes, hello: Hello, now: int) -> Session | None:
         """Admit a peer, or refuse it and return None. The same pid may join again at any time."""
         identity = self._sessions.identity_of(peer)
-        refused = self.admission.reject_reason(hello, now, identity)
+        refused = self.admission.decide(peer, hello, now, identity)
         if refused is not None:
             self._outbox.refuse(peer, refused)
             return None

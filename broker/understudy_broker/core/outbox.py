@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from understudy_broker.core.audit_trail import AuditTrail
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
 from understudy_broker.core.search_queue import Search
@@ -106,8 +107,14 @@ class Outbox:
     """
 
     def __init__(
-        self, sessions: Sessions, coalescer: ReplyCoalescer, limits: FrameLimits, metrics: Metrics
+        self,
+        sessions: Sessions,
+        coalescer: ReplyCoalescer,
+        limits: FrameLimits,
+        metrics: Metrics,
+        audit: AuditTrail | None = None,
     ) -> None:
+        self._audit = audit
         self._sessions = sessions
         self._coalescer = coalescer
         self._limits = limits
@@ -172,6 +179,8 @@ class Outbox:
 
     def reply(self, peer: bytes, response: Response, *, may_be_delayed: bool = False) -> None:
         """Send the reply to a request after the next commit, or with a later frame."""
+        if self._audit is not None:
+            self._audit.replied(peer, response.corr, response.reply)
         batch = self._batch
         batch.answered[peer] = batch.answered.get(peer, 0) + 1
         if may_be_delayed:

@@ -7,6 +7,7 @@ request, because what a peer asked for before it left is still performed.
 
 from __future__ import annotations
 
+from understudy_broker.core.authorization import whose
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.flow_control import FlowControl
@@ -76,6 +77,7 @@ class Receiver:
         self._flow = flow
         self._metrics = metrics
         self._config = config
+        self._audit = config.audit
         self.has_input = True
 
     def receive(self, peer: bytes, frame: bytes | memoryview, now: int) -> None:
@@ -110,6 +112,8 @@ class Receiver:
                     self._queue.waiting.append((session, message))
                 else:
                     self._outbox.refuse(peer, refused)
+                    if self._audit is not None:
+                        self._audit.too_many(session, whose(session, message.command), refused, now)
             elif type(message) is Hello:
                 session = self._on_hello(peer, message, now)
                 if session is not None and (number := number_of(frame)) is not None:
@@ -160,6 +164,8 @@ class Receiver:
         session = self._membership.join(peer, hello, now)
         if session is None:
             return self._sessions.by_peer.get(peer)
+        if self._audit is not None:
+            self._audit.joined(session, self._sessions.address_of(peer), now)
         self._poll.send_owed(session)
         return session
 

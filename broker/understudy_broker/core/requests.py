@@ -12,29 +12,25 @@ from typing import Any, Final
 
 from understudy_broker.core.authorization import Authorization, stamped, whose
 from understudy_broker.core.config import BrokerConfig
-from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.flow_control import (
     LIGHT_BYTES_MAX,
     FlowControl,
     bytes_of,
     reply_bytes,
 )
-from understudy_broker.core.function_schemas import functions_report
-from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.quotas import AGAIN_MS, Quotas
 from understudy_broker.core.reply_coalescer import may_be_delayed
-from understudy_broker.core.report import groups_report
+from understudy_broker.core.reports import Reports
 from understudy_broker.core.search_queue import Search, SearchQueue
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
     FunctionsGet,
     GroupsGet,
-    GroupsReport,
     OwnCommand,
     PromiseCreateWatched,
     PromiseUnwatch,
@@ -87,7 +83,6 @@ class RequestHandlers:
     def __init__(
         self,
         machine: Machine,
-        dispatcher: Dispatcher,
         sessions: Sessions,
         outbox: Outbox,
         watches: Watches,
@@ -95,16 +90,15 @@ class RequestHandlers:
         quarantine: Quarantine,
         metrics: Metrics,
         own: OwnSlots,
-        members: Members,
         searches: SearchQueue,
+        reports: Reports,
         authorization: Authorization,
         quotas: Quotas,
         config: BrokerConfig,
     ) -> None:
-        self._members = members
+        self._audit = config.audit
         self._searches = searches
         self._machine = machine
-        self._dispatcher = dispatcher
         self._sessions = sessions
         self._outbox = outbox
         self._watches = watches
@@ -115,6 +109,7 @@ class RequestHandlers:
         self._config = config
         self._authorization = authorization
         self._quotas = quotas
+        self._reports = reports
         self._delays_replies = config.reply_delay_ms > 0
         # Any, because each method takes the command of its own row.
         self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
@@ -124,7 +119,7 @@ class RequestHandlers:
             PromiseAnnounce: self._apply_for_broker,
             PromiseOccur: self._apply_for_broker,
             PromiseRegisterListener: self._register_listener,
-            FunctionsGet: self._tell_functions,
+            FunctionsGet: reports.functions,
             TaskPreload: self._preload,
             PromiseSearch: self._search,
             TaskSearch: self._search,
@@ -138,6 +133,12 @@ class RequestHandlers:
     def perform(self, session: Session, request: Request, now: int) -> None:
         """Perform a request if the peer may ask for it, and reply to it."""
         command = request.command
+        identity, own = whose(session, command), own_command(command)
+        if self._audit is not None:
+            text = self._audit.begin(session, identity, request.corr, own, now)
+            if text is not None:
+                self._outbox.reply(session.peer, Response(request.corr, Reply(503, text)))
+                return
         if self._own.map is not None and self._own.refuses(session, command):
             text = "the slot is another broker's: ask that one"
             self._outbox.reply(session.peer, Response(request.corr, Reply(421, text)))
@@ -147,15 +148,13 @@ class RequestHandlers:
             if refusal is not None:
                 self._outbox.reply(session.peer, Response(request.corr, Reply(403, refusal)))
                 return
-        identity = whose(session, command)
-        own = own_command(command)
         if identity is not None and session.kind != "broker":
             own = stamped(own, identity)
         if self._quotas.is_on and (full := self._quota_refusal(session, identity, own)) is not None:
             self._refuse_full(session, request.corr, own, full)
             return
         if type(own) is GroupsGet:
-            self._report(session, request.corr, identity, now)
+            self._reports.groups(session, request.corr, identity, now)
             return
         if self._authorization.is_on and isinstance(own, TaskFence):
             refused = self._authorization.fenced(session, identity, own)
@@ -184,6 +183,8 @@ class RequestHandlers:
         if isinstance(command, TaskFence):
             self._outbox.reply(session.peer, Response(corr, Reply(429, text)))
             return
+        if self._audit is not None:
+            self._audit.replied(session.peer, corr, Reply(429, text))
         session.inflight = max(0, session.inflight - 1)
         self._outbox.refuse(session.peer, Refused(429, text, corr=corr, retry_after_ms=AGAIN_MS))
 
@@ -375,30 +376,3 @@ class RequestHandlers:
     def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, _now: int) -> None:
         self._watches.remove(session, command.ids)
         self._outbox.reply(session.peer, Response(corr, Reply(200)))
-
-    # The report ----------------------------------------------------------------------------------
-
-    def _report(self, session: Session, corr: int, identity: str | None, now: int) -> None:
-        numbers = self._metrics.read()
-        report = groups_report(
-            self._machine, self._dispatcher, self._sessions, self._members, numbers, now
-        )
-        if self._authorization.is_on:
-            shows = self._authorization.shows_group
-            groups = tuple(each for each in report.groups if shows(identity, each.name))
-            report = GroupsReport(groups, report.counters)
-        self._outbox.reply(session.peer, Response(corr, Reply(200), report))
-
-    def _tell_functions(
-        self, session: Session, corr: int, command: FunctionsGet, _now: int
-    ) -> None:
-        nodes = [
-            each.schemas
-            for each in self._sessions
-            if each.kind == "node" and each.group == command.group
-        ]
-        report = functions_report(command, nodes)
-        size = sum(len(each.schema) for each in report.functions)
-        if size > LIGHT_BYTES_MAX:
-            self._flow.owe(session.peer, size)
-        self._outbox.reply(session.peer, Response(corr, Reply(200), functions=report))

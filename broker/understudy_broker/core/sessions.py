@@ -112,7 +112,7 @@ def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
 
 
 def _nobody(_peer: bytes) -> None:
-    """Return None: nobody is asked who it is."""
+    """Return None: nobody is asked who it is, or where it is."""
 
 
 def callees(functions: Iterable[str], versions: Iterable[int]) -> frozenset[Callee]:
@@ -133,6 +133,8 @@ class Sessions:
         The connected peers. To be read by everybody, and changed by `add` and `remove` only.
     identity_of
         Returns whose key a connection has; None: the broker asks for none. Set by the shell.
+    address_of
+        Returns where a connection comes from; None: that is not known. Set by the shell.
     """
 
     def __init__(self) -> None:
@@ -140,6 +142,7 @@ class Sessions:
         self.by_name: dict[str, Session] = {}
         self.by_pid: dict[str, Session] = {}
         self.identity_of: Callable[[bytes], str | None] = _nobody
+        self.address_of: Callable[[bytes], str | None] = _nobody
         self._by_group: dict[str, dict[str, Session]] = {}
         #: The lease renewed longest ago comes first, so one look can show that no peer is silent.
         self._by_beat: OrderedDict[bytes, Session] = OrderedDict()

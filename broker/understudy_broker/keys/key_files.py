@@ -6,11 +6,13 @@ to every broker, so a file that others can read is refused rather than used.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,10 +23,13 @@ from understudy_broker.keys.public_keys import KEY_CHARS, is_key
 
 #: the files in the folder of a broker's keys
 BROKER_KEY: Final = "broker.key"
+BROKER_NEXT: Final = "broker.next.key"
 BROKER_PUBLIC: Final = "broker.pub"
 RIGHTS: Final = "rights.toml"
 #: where systemd puts the credentials of a service
 CREDENTIALS_ENV: Final = "CREDENTIALS_DIRECTORY"
+#: keys that a file of a broker's public keys may have
+PUBLIC_MAX: Final = 2
 _FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -50,6 +55,19 @@ class KeyPair(NamedTuple):
     def __repr__(self) -> str:
         """Return a text without the secret, which must not get into logs."""
         return f"KeyPair({self.name!r}, {self.public!r})"
+
+
+class NextPair(NamedTuple):
+    """The keys that a broker is to have later.
+
+    Attributes
+    ----------
+    since
+        From when on a broker that starts has them, epoch milliseconds.
+    """
+
+    pair: KeyPair
+    since: int
 
 
 def new_pair(name: str) -> KeyPair:
@@ -93,8 +111,10 @@ def read_pair(path: Path) -> KeyPair:
     return KeyPair(name, zmq.curve_public(secret.encode()).decode(), secret)
 
 
-def read_public(given: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return a public key, which is given as such, or by a path or a credential's name.
+def read_public(given: str, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return public keys, given as one such key, or by a path or a credential's name.
+
+    A file has one in each line: two, while the broker's key is being replaced.
 
     Raises
     ------
@@ -103,14 +123,40 @@ def read_public(given: str, environ: Mapping[str, str] = os.environ) -> str:
     """
     path = find(given, environ)
     if is_key(given) and not path.is_file():
-        return given
-    text = _read(path, secret=False).strip()
-    if not is_key(text):
+        return (given,)
+    lines = _read(path, secret=False).split()
+    if not 1 <= len(lines) <= PUBLIC_MAX or not all(map(is_key, lines)):
         raise KeyFileError(
             f"{path} has no public key: {KEY_CHARS} characters, as in the {BROKER_PUBLIC} of the "
             "broker"
         )
-    return text
+    return tuple(lines)
+
+
+def read_next_pair(path: Path) -> NextPair | None:
+    """Read the key that a broker is to have later; None: there is none.
+
+    Raises
+    ------
+    KeyFileError
+        It cannot be read, others can read it as well, or it is none.
+    """
+    if not path.exists():
+        return None
+    pair = read_pair(path)
+    since = tomllib.loads(_read(path, secret=True)).get("since")
+    if not isinstance(since, datetime) or since.tzinfo is None:
+        raise KeyFileError(
+            f"{path} does not say since when the broker has this key: it is what understudy keys "
+            "rotate-broker has written"
+        )
+    return NextPair(pair, int(since.timestamp() * 1000))
+
+
+def write_next_pair(path: Path, after: NextPair) -> None:
+    """Write the key that a broker is to have later; raises as `write_pair`."""
+    since = datetime.fromtimestamp(after.since // 1000, UTC).isoformat().replace("+00:00", "Z")
+    write_new(path, f"{_pair_text(after.pair)}since = {since}\n", mode=0o600)
 
 
 def read_text(path: Path) -> str:
@@ -124,6 +170,11 @@ def read_text(path: Path) -> str:
     return _read(path, secret=False)
 
 
+def digest_of(text: str) -> str:
+    """Return the SHA-256 of a text, by which a broker says which rights it has."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def write_pair(path: Path, pair: KeyPair) -> None:
     """Write a secret key into a new file that only this user can read.
 
@@ -132,11 +183,19 @@ def write_pair(path: Path, pair: KeyPair) -> None:
     KeyFileError
         There is a file already, or others can write to the folder.
     """
-    text = (
+    write_new(path, _pair_text(pair), mode=0o600)
+
+
+def replace_pair(path: Path, pair: KeyPair) -> None:
+    """Replace a file by that of another secret key; raises as `write_pair`."""
+    replace(path, _pair_text(pair))
+
+
+def _pair_text(pair: KeyPair) -> str:
+    return (
         f"# The secret key of {pair.name}. Whoever can read this file can act as its holder.\n"
         f'name = "{pair.name}"\npublic = "{pair.public}"\nsecret = "{pair.secret}"\n'
     )
-    write_new(path, text, mode=0o600)
 
 
 def write_new(path: Path, text: str, *, mode: int) -> None:

@@ -108,7 +108,7 @@ class LinkConnection:
         way: Way = DIRECT,
     ) -> None:
         self.url = url
-        self._way = way
+        self._way, self._keys = way, way.keys
         self.session = session
         self.loop = LoopThread()
         self.socket: TrioSocket | None = None
@@ -291,7 +291,7 @@ class LinkConnection:
             self._notify()
             return
         socket = _new_socket(self._context, address, self._destination.has_others)
-        as_client(socket, self._way.keys)
+        as_client(socket, self._keys)
         self._unsent, self._greeted, self._refusal = [], False, None
         linger_ms = 0
         with TrioSocket(socket, shared=True) as self.socket:
@@ -300,7 +300,7 @@ class LinkConnection:
                 _connect(socket, self.url, address, self.session)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_wake_at_events, monitor, self.socket)
-                    self._pulse = Pulse(self._context, address, self._way.keys)
+                    self._pulse = Pulse(self._context, address, self._keys)
                     nursery.start_soon(self._pulse.keep)
                     await self._use(self.socket, monitor)
                     nursery.cancel_scope.cancel()
@@ -359,7 +359,8 @@ class LinkConnection:
                 self._refusal = None
                 self._greet(socket)
             elif event.event in _FAILED_HANDSHAKES:
-                self._refusal = _refusal_text(event, self.url, self._way.keys) or self._refusal
+                self._refusal = _refusal_text(event, self.url, self._keys) or self._refusal
+                self._keys = _keys_after(event, self._keys)
             elif event.event == zmq.Event.DISCONNECTED:
                 session.last_error = self._way.obstacle or self._refusal or self._closed_text
                 self._receive(socket, now)
@@ -458,6 +459,13 @@ def _new_socket(
     if is_one_of_several:
         socket.set(zmq.CONNECT_TIMEOUT, CONNECT_MS)
     return socket
+
+
+def _keys_after(event: ConnectionEvent, keys: PeerKeys | None) -> PeerKeys | None:
+    """Return the keys that the next handshake is tried with, after one that has failed."""
+    if keys is None:
+        return None
+    return keys.after_refusal(knows_broker=event.event == zmq.Event.HANDSHAKE_FAILED_AUTH)
 
 
 def _refusal_text(event: ConnectionEvent, url: str, keys: PeerKeys | None) -> str | None:

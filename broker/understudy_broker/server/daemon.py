@@ -7,13 +7,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import trio
 import zmq
 from msgspec.structs import replace
 
+from understudy_broker.audit.audit_file import AuditFile
 from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import is_database, share_of
@@ -29,9 +31,10 @@ from understudy_broker.server.founding import ask_others
 from understudy_broker.server.keys import BrokerKeys
 from understudy_broker.server.logs import Log, make_log
 from understudy_broker.server.placement import KEY, from_text, runs_text, to_text
+from understudy_broker.server.reloads import Hangups
 from understudy_broker.server.served import mark_served
-from understudy_broker.server.server import serve
-from understudy_broker.server.settings import BrokerSettings
+from understudy_broker.server.server import insecure_text, serve
+from understudy_broker.server.settings import BrokerSettings, SettingsError
 from understudy_broker.server.start import at_start, is_sole
 from understudy_broker.transport.loop_lock import LoopThread
 from understudy_broker.transport.zeromq_router import bind_router
@@ -81,9 +84,16 @@ def run_broker(
     gc.disable()
     log = log_of(settings)
     stopper = _Stopper()
+    # Whatever the user's own mask is: stores, journals, sockets and the audit are for nobody else.
+    mask = os.umask(0o077)
+    hangups = None if settings.keys is None else Hangups()
+    audit: AuditFile | None = None
     try:
-        with StopSignals(stopper.signaled) as signals:
+        with hangups or nullcontext(), StopSignals(stopper.signaled) as signals:
+            _check_user(settings)
             keys = None if settings.keys is None else BrokerKeys(settings.keys)
+            if settings.audit is not None:
+                audit = AuditFile(settings.audit, settings.audit_bytes_max)
             if watch is not None:
                 stopper.ask = watch(stopper.request)
                 signals.kills = stopper.ask is None
@@ -100,7 +110,8 @@ def run_broker(
                 ),
             )
             try:
-                trio.run(_main, settings, store, keys, stopper, log, on_listening)
+                guards = _Guards(keys, hangups, audit)
+                trio.run(_main, settings, store, guards, stopper, log, on_listening)
             finally:
                 store.close()
     except OpeningStoppedError as stopped:
@@ -109,8 +120,28 @@ def run_broker(
         log("error", f"understudy broker: {error}", {})
         return EXIT_FAILED
     finally:
+        if audit is not None:
+            audit.close()
+        os.umask(mask)
         gc.enable()
     return EXIT_OK
+
+
+def _check_user(settings: BrokerSettings) -> None:
+    if settings.open_to_others and os.geteuid() == 0 and not settings.allow_root:
+        raise SettingsError(
+            f"other machines can reach {settings.listen}, and this process is root: whoever finds "
+            "a fault in the broker would have this machine. Run it as a user of its own, or say "
+            "--allow-root, as in a container with nothing else in it"
+        )
+
+
+class _Guards(NamedTuple):
+    """The keys of a broker and the file of its audit; None: it has none."""
+
+    keys: BrokerKeys | None
+    hangups: Hangups | None
+    audit: AuditFile | None
 
 
 def log_of(settings: BrokerSettings) -> Log:
@@ -218,18 +249,15 @@ async def _wait_for_clock(
 async def _main(
     settings: BrokerSettings,
     store: Store,
-    keys: BrokerKeys | None,
+    guards: _Guards,
     stopper: _Stopper,
     log: Log,
     on_listening: Callable[[str], None],
 ) -> None:
-    if settings.open_to_others and keys is None:
-        text = (
-            f"{settings.listen} can be reached by other machines, and without keys there is no "
-            "authentication: anyone who can reach it can call, read and cancel everything "
-            "(--insecure)"
-        )
-        log("warning", text, {})
+    keys = guards.keys
+    is_insecure = settings.open_to_others and keys is None
+    if is_insecure:
+        log("warning", insecure_text(settings.listen), {})
 
     read = "" if settings.file is None else f", settings of {settings.file.resolve()}"
 
@@ -257,15 +285,19 @@ async def _main(
     placed = await _placed(settings, store, keys, stop, log)
     if placed is None:
         return
-    config = placed
+    config = replace(placed, is_insecure=is_insecure)
     await serve(
         store,
         _within_descriptors(config, log),
         settings.listen,
+        ipc_mode=int(settings.ipc_mode, 8),
         stop=stop,
         log=log,
         accepted_clock=settings.accept_clock,
         keys=keys,
+        hangups=guards.hangups,
+        audit=guards.audit,
+        audit_required=settings.audit_required,
         on_started=on_started,
     )
 

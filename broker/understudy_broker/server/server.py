@@ -33,6 +33,7 @@ broker's limit; further processors serve the nodes, SQLite's file and ZeroMQ's o
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -41,21 +42,25 @@ from functools import partial
 from time import perf_counter
 from typing import Final
 
-import msgspec
 import trio
 import zmq
+from msgspec.structs import replace
 
+from understudy_broker.audit.audit_file import AuditFile
 from understudy_broker.clock import Clock
+from understudy_broker.core.audit_trail import AuditTrail
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event
 from understudy_broker.core.outbox import Frame
 from understudy_broker.keys.peer_keys import PeerKeys
+from understudy_broker.server.audit import AuditWriter
 from understudy_broker.server.group_commit import GroupCommit
-from understudy_broker.server.keys import BrokerKeys, gate_of
+from understudy_broker.server.keys import BrokerKeys, RightsWatch, gate_of
 from understudy_broker.server.log_limit import LogLimit
 from understudy_broker.server.logs import Log, log_to_logging
+from understudy_broker.server.reloads import Hangups, serve_reloads
 from understudy_broker.server.searches import Searches
 from understudy_broker.server.sharing import LEAVE_S, STALE_S, Sharing
 from understudy_broker.server.slot_link import SlotLink
@@ -75,6 +80,8 @@ RETRY_FULL_S: Final = 0.02
 #: The longest pause. It bounds how late schedules follow a wall clock that is set, and what a
 #: mistake about `due_at` could cost.
 PAUSE_MAX_S: Final = 10.0
+#: how often the log says that the broker takes everybody
+REPEAT_INSECURE_S: Final = 3600.0
 #: how long a stop in order may take to commit what was performed, from the request on
 STOP_S: Final = 10.0
 #: the same, at least, once this broker has tried to give its slots away
@@ -99,6 +106,12 @@ class Server:
         machine = Machine(MachineConfig(limits=config.limits, sharded=config.slots is not None))
         self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self._core.sessions.identity_of = transport.identity
+        self._core.sessions.address_of = transport.peer_address
+        if config.is_insecure:
+            self._core.metrics.add_source(lambda: {"insecure": 1})
+        self._audit = config.audit
+        #: called after each turn, to have what is to be audited be written
+        self.on_turn: Callable[[], None] | None = None
         self._core.start(snapshot, self._clock(), self._clock.ahead_ms)
         #: None: no other broker has the store open
         self._sharing: Sharing | None = None
@@ -192,6 +205,8 @@ class Server:
             timeout_s = min(timeout_s, max(0, due_at - self._clock()) / 1000)
         if self._sharing is not None:
             timeout_s = min(timeout_s, self._sharing.pause_s())
+        if self.on_turn is not None:
+            self.on_turn()
         self._has_waiting = self._transport.has_waiting
         if self._has_waiting or self._core.has_deferred:
             timeout_s = min(timeout_s, RETRY_FULL_S)
@@ -244,6 +259,13 @@ class Server:
             self._lose(received.ended, now)
         if refusals := self._transport.take_refusals():
             self._write([_refusal_event(refusal) for refusal in refusals])
+            if self._audit is not None:
+                for refusal in refusals:
+                    self._audit.stranger(refusal.why, refusal.address, refusal.key, now)
+
+    def now(self) -> int:
+        """Return the time by the broker's clock, epoch milliseconds."""
+        return self._clock()
 
     def expel_revoked(self) -> None:
         """End the sessions of peers whose keys or places are no longer permitted, at once."""
@@ -277,6 +299,8 @@ class Server:
         """Write lines to the log, but not all if very many are alike."""
         now = perf_counter()
         for event in events:
+            if self._audit is not None and event.text.startswith("expelled"):
+                self._audit.add(self._clock(), "expelled", **event.fields, why=event.text)
             if self._log_limit.takes(event.text, now):
                 self._log(event.level, event.text, event.fields)
         for text, count in self._log_limit.summaries(now):
@@ -371,10 +395,14 @@ async def serve(
     listen: str,
     *,
     context: zmq.Context[zmq.Socket[bytes]] | None = None,
+    ipc_mode: int = 0o600,
     stop: trio.Event | None = None,
     log: Log = log_to_logging,
     accepted_clock: date | None = None,
     keys: BrokerKeys | None = None,
+    hangups: Hangups | None = None,
+    audit: AuditFile | None = None,
+    audit_required: bool = True,
     on_started: Callable[[str], None] | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -388,6 +416,8 @@ async def serve(
         A ZeroMQ address; with port 0 the system chooses one.
     context
         For ``inproc`` addresses: the context that the peers use too. None: one of its own.
+    ipc_mode
+        The mode of the socket of an ``ipc`` address.
     log
         Writes the broker's events.
     accepted_clock
@@ -395,6 +425,12 @@ async def serve(
         a start is for the caller to ask: `understudy_broker.clock.question`.
     keys
         The keys of the broker and of its peers; None: it takes everybody.
+    hangups
+        Says when the rights are to be read at once.
+    audit
+        The file of the audit, which the caller has opened and this closes; None: there is no audit.
+    audit_required
+        Refuse what has to be audited while the file cannot be written.
     on_started, task_status
         Told the address at which the broker listens.
 
@@ -416,14 +452,32 @@ async def serve(
             outgoing_bytes_max=config.outgoing_bytes_max,
             busy_poll_s=config.busy_poll_us / 1e6,
             gate=gate_of(context, keys),
+            ipc_mode=ipc_mode,
         )
         try:
             own_keys = None if keys is None else keys.for_brokers
+            trail = None if audit is None else AuditTrail(is_required=audit_required)
+            config = replace(config, audit=trail)
             if keys is not None:
-                config = msgspec.structs.replace(config, grant_of=keys.grant_of)
+                config = replace(config, grant_of=keys.grant_of)
             server = Server(store, config, transport, log, accepted_clock, own_keys)
-            watch = None if keys is None else partial(keys.watch, server.expel_revoked, log)
-            await _serve(server, transport, context, stop, watch, on_started, task_status)
+            beside: list[Callable[[], Awaitable[None]]] = []
+            if config.is_insecure:
+                beside.append(partial(_warn_insecure, transport.address, log))
+            writer: AuditWriter | None = None
+            if audit is not None and trail is not None:
+                writer = AuditWriter(audit, trail, server.now, log)
+                server.on_turn = writer.notify
+                beside.append(writer.run)
+                _note_start(trail, server.now(), config, transport.address, keys)
+            if keys is not None:
+                beside += _beside_keys(keys, server, trail, config.name, hangups, log)
+            try:
+                await _serve(server, transport, context, stop, beside, on_started, task_status)
+            finally:
+                if writer is not None and trail is not None:
+                    trail.add(server.now(), "stopped", broker=config.name)
+                    writer.close()
         finally:
             transport.close()
     finally:
@@ -431,12 +485,59 @@ async def serve(
             own.term()
 
 
+def insecure_text(listen: str) -> str:
+    """Return the warning about an address that everybody can reach, where no keys are asked for."""
+    return (
+        f"{listen} can be reached by other machines, and without keys there is no authentication: "
+        "anyone who can reach it can call, read and cancel everything (--insecure)"
+    )
+
+
+async def _warn_insecure(address: str, log: Log) -> None:
+    """Say each hour that everybody may do everything."""
+    while True:
+        await trio.sleep(REPEAT_INSECURE_S)
+        log("warning", insecure_text(address), {})
+
+
+def _beside_keys(
+    keys: BrokerKeys,
+    server: Server,
+    trail: AuditTrail | None,
+    broker: str,
+    hangups: Hangups | None,
+    log: Log,
+) -> list[Callable[[], Awaitable[None]]]:
+    """Return the tasks that keep the rights up to date."""
+
+    def note(what: str, details: dict[str, object]) -> None:
+        if trail is not None:
+            trail.add(server.now(), what, **details)
+            if server.on_turn is not None:
+                server.on_turn()
+
+    watch = RightsWatch(keys, server.expel_revoked, log, note)
+    tasks: list[Callable[[], Awaitable[None]]] = [watch.run]
+    tasks += [partial(serve_reloads, keys, watch, broker, log)]
+    if hangups is not None:
+        tasks.append(partial(hangups.run, watch))
+    return tasks
+
+
+def _note_start(
+    trail: AuditTrail, now: int, config: BrokerConfig, address: str, keys: BrokerKeys | None
+) -> None:
+    rights = None if keys is None else keys.digest
+    where = {"broker": config.name, "deployment": config.deployment or None, "listen": address}
+    trail.add(now, "started", **where, process=os.getpid(), rights_sha256=rights)
+
+
 async def _serve(
     server: Server,
     transport: Transport,
     context: zmq.Context[zmq.Socket[bytes]],
     stop: trio.Event | None,
-    watch_keys: Callable[[], Awaitable[None]] | None,
+    beside: list[Callable[[], Awaitable[None]]],
     on_started: Callable[[str], None] | None,
     task_status: trio.TaskStatus[str],
 ) -> None:
@@ -445,8 +546,8 @@ async def _serve(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(transport.watch)
             nursery.start_soon(transport.guard, server.knows, server.warn)
-            if watch_keys is not None:
-                nursery.start_soon(watch_keys)
+            for task in beside:
+                nursery.start_soon(task)
             if stop is not None:
                 nursery.start_soon(_stop_at, stop, server)
             if server.slot_link is not None:

@@ -9,6 +9,7 @@ and so on.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -85,6 +86,17 @@ class BrokerSettings(BaseSettings):
     keys: Path | None = None
     #: listen without keys where other machines can connect
     insecure: bool = False
+    #: The file of the audit: who was let in and refused, and who changed what from outside. None:
+    #: there is none.
+    audit: Path | None = None
+    #: refuse what has to be audited while the file of the audit cannot be written
+    audit_required: bool = True
+    #: bytes of the file of the audit from which on it is put aside for a new one
+    audit_bytes_max: int = Field(64 * MIB, ge=64 * KIB)
+    #: run as root although other machines can connect
+    allow_root: bool = False
+    #: the mode of the socket of an ``ipc://`` address: "600" is for this user alone
+    ipc_mode: str = "600"
     #: where promises are kept: ``memory``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
     #: ``postgresql://user@host/database``
     store: str = "sqlite:///understudy.db"
@@ -151,6 +163,13 @@ class BrokerSettings(BaseSettings):
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else check_address(value, port_min=1)
+
+    @field_validator("ipc_mode")
+    @classmethod
+    def _ipc_mode(cls, value: str) -> str:
+        if not re.fullmatch(r"0?[0-7]{3}", value):
+            raise ValueError("a mode is three octal digits, as 660 for a group")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> BrokerSettings:

@@ -148,6 +148,19 @@ def shut_down(descriptor: int) -> str | None:
             connection.shutdown(sockets.SHUT_RDWR)
     except OSError:
         return None
+    return _host(address)
+
+
+def address_of(descriptor: int) -> str | None:
+    """Return where the connection of a descriptor comes from; None if it has ended."""
+    try:
+        with _borrowed(descriptor) as connection:
+            return _host(connection.getpeername())
+    except OSError:
+        return None
+
+
+def _host(address: object) -> str:
     return str(address[0]) if isinstance(address, tuple) else "this machine"
 
 

@@ -102,6 +102,10 @@ class Transport(Protocol):
         """Return whose connection a peer's is, by its key; None: nobody asks for keys here."""
         ...
 
+    def peer_address(self, peer: bytes) -> str | None:
+        """Return where a peer's connection comes from; None if that is not known any more."""
+        ...
+
     def take_refusals(self) -> list[Refusal]:
         """Return the connections that were refused since the last call, for the log."""
         ...

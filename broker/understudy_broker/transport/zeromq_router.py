@@ -23,6 +23,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -40,6 +41,7 @@ from understudy_broker.transport.host_names import (
 )
 from understudy_broker.transport.monitor import (
     ConnectionMonitor,
+    address_of,
     descriptor_of,
     shut_down,
     silence_ms,
@@ -67,6 +69,7 @@ def bind_router(
     listen: str,
     frame_bytes_max: int,
     gate: Gate | None = None,
+    ipc_mode: int = 0o600,
 ) -> zmq.Socket[bytes]:
     """Return a bound ROUTER with all its options set.
 
@@ -79,6 +82,8 @@ def bind_router(
         Bytes of a frame that the broker takes.
     gate
         Decides who may connect; None: everybody may.
+    ipc_mode
+        The mode of the socket of an ``ipc`` address, for the users that its folder lets in.
 
     Raises
     ------
@@ -105,6 +110,8 @@ def bind_router(
         if gate is not None:
             gate.guard(router)
         _bind(router, listen)
+        if listen.startswith("ipc:///") and ipc_mode != 0o600:
+            os.chmod(listen.removeprefix("ipc://"), ipc_mode)  # noqa: PTH101 - as ZeroMQ has it
     except BaseException:
         # A context does not end while one of its sockets is open.
         router.close(0)
@@ -154,6 +161,12 @@ def _listen_advice(listen: str, error: zmq.ZMQError) -> str:
     return f"cannot listen at {listen}: {error.strerror}. An address looks like {DEFAULT_ADDRESS}"
 
 
+def _address_of(descriptors: dict[bytes, int], peer: bytes) -> str | None:
+    """Return where a peer's connection comes from; None: it has closed, or is in this process."""
+    descriptor = descriptors.get(peer)
+    return None if descriptor is None else address_of(descriptor)
+
+
 class RouterTransport:
     """A `Transport` over a bound ROUTER, which it takes over.
 
@@ -189,6 +202,7 @@ class RouterTransport:
         #: several peers, all but the last have gone, and the monitor has not reported it yet.
         self._peers: dict[int, list[bytes]] = {}
         self._descriptors: dict[bytes, int] = {}
+        self.peer_address = partial(_address_of, self._descriptors)
         self._gate = gate
         #: descriptors that no connection has any more
         self._closed: set[int] = set()
@@ -205,11 +219,12 @@ class RouterTransport:
         outgoing_bytes_max: int,
         busy_poll_s: float,
         gate: Gate | None = None,
+        ipc_mode: int = 0o600,
     ) -> RouterTransport:
         """Bind a ROUTER, and return a transport over it; raises as `bind_router` does."""
         router: zmq.Socket[bytes] | None = None
         try:
-            router = bind_router(context, address, frame_bytes_max, gate)
+            router = bind_router(context, address, frame_bytes_max, gate, ipc_mode)
             return cls(
                 router,
                 busy_poll_s=busy_poll_s,

@@ -119,7 +119,7 @@ def test_errors_at_the_start_are_one_line(tmp_path: Path) -> None:
 
 
 def test_listening_to_others_is_warned_about(tmp_path: Path) -> None:
-    with started(tmp_path, listen="tcp://0.0.0.0:0", insecure=True) as (_, line):
+    with started(tmp_path, listen="tcp://0.0.0.0:0", insecure=True, allow_root=True) as (_, line):
         assert "no authentication" in line
         assert "(--insecure)" in line
 

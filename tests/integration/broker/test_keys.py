@@ -48,6 +48,7 @@ class Guarded:
         self.public = self.folder.create()
         self.pairs: dict[str, KeyPair] = {}
         self.url = ""
+        self.listen = "tcp://127.0.0.1:0"
         #: lines of the log with the times at which they were written
         self.lines: list[tuple[float, str, dict[str, object]]] = []
         #: frames that were decoded
@@ -83,7 +84,7 @@ class Guarded:
                         serve,
                         store,
                         BrokerConfig(**config),
-                        "tcp://127.0.0.1:0",
+                        self.listen,
                         stop=stop,
                         log=self.log,
                         keys=BrokerKeys(self.folder.path),

@@ -117,6 +117,8 @@ def wait_until(condition: Callable[[], bool], problem: Callable[[], str]) -> Non
 class Program:
     """An ``understudy`` command as a process, with all its output."""
 
+    is_service = False
+
     def __init__(self, *args: str, cwd: Path, **env: str) -> None:
         self.args = args
         self.process = subprocess.Popen(
@@ -127,6 +129,7 @@ class Program:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=self.is_service,
         )
         self._lines: list[str] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -177,6 +180,12 @@ class Program:
                 self.process.kill()
                 self.process.wait()
         self._thread.join(PATIENCE_S)
+
+
+class Service(Program):
+    """A program without a terminal, as a system starts it."""
+
+    is_service = True
 
 
 @contextmanager

@@ -285,7 +285,7 @@ def test_nobody_listens_to_other_machines_without_keys_by_accident(folder: Path)
     for args in (["broker", "--store", "memory"], ["dev", "app", "--no-http"]):
         done = run(*args, "--listen", everywhere, cwd=folder.parent)
         assert (done.returncode, "--insecure" in done.stderr) == (2, True), done
-    argv = ["broker", "--store", "memory", "--listen", everywhere, "--insecure"]
+    argv = ["broker", "--store", "memory", "--listen", everywhere, "--insecure", "--allow-root"]
     with Program(*argv, cwd=folder.parent) as broker:
         broker.wait_for("there is no authentication")
         broker.wait_for("listening on")

@@ -77,6 +77,20 @@ Insecure = Annotated[
         help="Listen without keys where other machines can connect, for whom all is permitted.",
     ),
 ]
+AllowRoot = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-root", help="Run as root although other machines can connect, as in a container."
+    ),
+]
+Audit = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Where to note who was let in or refused, and who changed what from outside "
+        "(see: understudy audit --help). [default: nowhere]",
+    ),
+]
 NoHttp = Annotated[bool, typer.Option("--no-http", help="Run no edge.")]
 LogLevel = Annotated[
     str | None,
@@ -111,6 +125,8 @@ def broker(
     store: StoreUrl = None,
     keys: Keys = None,
     insecure: Insecure = None,
+    allow_root: AllowRoot = None,
+    audit: Audit = None,
     http: Http = None,
     no_http: NoHttp = False,
     accept_lost_journal: AcceptLostJournal = None,
@@ -133,6 +149,7 @@ def broker(
       understudy broker --config production.toml --set lease_ttl_s=5
       understudy broker --config production.toml --name a
       understudy broker --listen tcp://10.0.0.5:5577 --keys /etc/understudy/keys
+      understudy broker --audit /var/log/understudy/audit.jsonl
       understudy broker --name a --store postgresql://understudy@db.example/calls
 
     Several brokers share the work. Over one PostgreSQL, give each a --name of its own and the same
@@ -145,7 +162,8 @@ def broker(
 
     Without --keys there is no authentication, so the broker listens only where no other machine can
     connect, unless you say --insecure. With keys, peers name theirs in UNDERSTUDY_KEY and the
-    broker's in UNDERSTUDY_BROKER_KEY (see: understudy keys --help).
+    broker's in UNDERSTUDY_BROKER_KEY (see: understudy keys --help). A broker with keys and without
+    a terminal, as a service, reads its rights again at SIGHUP instead of stopping.
 
     With the extra [http], an edge runs beside the broker: a process of its own that speaks HTTP
     (see: understudy edge --help). It is started again if it dies, and ends with the broker.
@@ -171,6 +189,8 @@ def broker(
         "store": store,
         "keys": keys,
         "insecure": insecure,
+        "allow_root": allow_root,
+        "audit": audit,
         "http": OFF if no_http else http,
         "accept_lost_journal": accept_lost_journal,
         "log_level": log_level,

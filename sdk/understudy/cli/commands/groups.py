@@ -55,10 +55,11 @@ def groups_text(report: GroupsReport) -> str:
     from understudy.cli.tables import table, terminal_width
 
     if not report.groups:
-        return (
+        text = (
             "There are no groups: no node has joined and no task waits for one. Start a node with: "
             "understudy node app:runtime --group NAME"
         )
+        return "\n".join([text, *_insecure(report)])
     headers = ("GROUP", "NODE", "HOST", "PID", "RUNNING", "QUEUED", "WAITING", "SERVES")
     rows = [row for group in report.groups for row in _rows(group)]
     lines = [table(headers, rows, width=terminal_width(), elastic=("SERVES", "HOST"))]
@@ -66,7 +67,15 @@ def groups_text(report: GroupsReport) -> str:
     below += [line for group in report.groups if group.nodes for line in _lacking(group)]
     if left_out := report.counters.get("groups_left_out"):
         below.append(f"{left_out:,} groups more, which have no nodes and fewer tasks")
+    below += _insecure(report)
     return "\n".join([*lines, *map(printable_line, below)])
+
+
+def _insecure(report: GroupsReport) -> list[str]:
+    if not report.counters.get("insecure"):
+        return []
+    text = "Other machines can reach the broker, which asks for no keys: anyone can do everything"
+    return [f"{text} (--insecure)"]
 
 
 def _rows(group: GroupInfo) -> list[tuple[object, ...]]:

@@ -214,14 +214,15 @@ def show(name: Name, folder: Folder = _FOLDER, as_json: AsJson = False) -> int:
 def revoke(name: Name, folder: Folder = _FOLDER) -> int:
     """Let the broker take an identity's keys no longer.
 
-    The identity is removed from rights.toml, where a comment stays. A broker that runs notices that
-    within a second: it ends the identity's connections, and gives its tasks to others.
+    The identity is removed from rights.toml, where a comment stays. Brokers that run with this
+    folder on this machine are told at once: they end the identity's connections, and give its tasks
+    to others. Brokers elsewhere notice it within a second of their file being replaced.
 
     \b
     Example:
       understudy keys revoke team-a/node-1
 
-    Exits with 1 if there is none of this name.
+    Exits with 1 if there is none of this name, or if a broker that runs keeps the rights it has.
     """
     from understudy.cli.times import moment, now_ms
     from understudy_broker.keys.key_folder import KeyFolder
@@ -231,7 +232,7 @@ def revoke(name: Name, folder: Folder = _FOLDER) -> int:
     note = f"revoked {moment(now_ms())} UTC: {name}"
     keys.change(lambda text: without_identity(text, name, note))
     out(f"{name} is no longer in {keys.rights_path}")
-    return 0
+    return 1 if _tell_brokers(keys) is False else 0
 
 
 @app.command()
@@ -267,6 +268,77 @@ def rotate(name: Name, folder: Folder = _FOLDER, file: Out = None, overlap: Over
         raise
     out(f"made {path}; the key so far is taken until {moment(until)} UTC")
     return 0
+
+
+@app.command("rotate-broker")
+def rotate_broker(
+    folder: Folder = _FOLDER,
+    overlap: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="How long peers are given to learn the new key: 7d."),
+    ] = "7d",
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Forget the key that was replaced.")
+    ] = False,
+) -> int:
+    """Make another key of the brokers, which they have from the end of an overlap on.
+
+    \b
+    1. understudy keys rotate-broker --overlap 7d
+       From now on broker.pub has two lines, the key so far and the next one. Bring it to all peers
+       within the overlap, and copy the folder to all brokers. Peers need not be started again: they
+       read their file when a broker does not answer to the key they have.
+    2. When the overlap is over, start the brokers again, one after the other. Each has the new key.
+    3. understudy keys rotate-broker --complete
+       The old key is gone. A peer that knows no other is refused, and told why.
+
+    \b
+    Examples:
+      understudy keys rotate-broker --overlap 7d
+      understudy keys rotate-broker --complete
+
+    Exits with 1 if another rotation is not completed, or if this one is not due yet.
+    """
+    from understudy.cli.times import moment, now_ms, parse_seconds
+    from understudy_broker.keys.key_files import BROKER_PUBLIC
+    from understudy_broker.keys.key_folder import KeyFolder
+
+    keys, public = KeyFolder(folder), folder / BROKER_PUBLIC
+    if complete:
+        keys.complete_rotation(now_ms())
+        out(f"{public} has the new key alone: bring it to all peers, and the folder to all brokers")
+        return 0
+    seconds = parse_seconds(overlap, "--overlap")
+    assert seconds is not None
+    since = now_ms() + round(seconds * 1000)
+    keys.rotate_broker(since)
+    out(f"bring {public}, which has both keys now, to all peers, and the folder to all brokers;")
+    out(f"brokers that start after {moment(since)} UTC have the new key")
+    return 0
+
+
+@app.command()
+def reload(folder: Folder = _FOLDER) -> int:
+    """Have the brokers on this machine read their rights now, and say whether they have them.
+
+    The file is checked whole first, as by: understudy keys check. A broker reads a changed file by
+    itself within a second; this waits for it, and tells how it went.
+
+    \b
+    Example:
+      understudy keys reload --folder /etc/understudy/keys
+
+    Exits with 0 if each broker that runs with this folder on this machine has these rights, and
+    with 1 if the file is wrong, if a broker does not take it, or if none runs.
+    """
+    from understudy_broker.keys.key_folder import KeyFolder
+
+    keys = KeyFolder(folder)
+    keys.check()
+    told = _tell_brokers(keys)
+    if told is None:
+        err(f"no broker on this machine runs with {folder}")
+    return 0 if told else 1
 
 
 @app.command()
@@ -308,6 +380,26 @@ def _which_role(keys: KeyFolder) -> UsageError:
         f"--role: without a role an identity may do nothing. {keys.rights_path} {there}; another "
         "one is a table [role.NAME] in it"
     )
+
+
+def _tell_brokers(keys: KeyFolder) -> bool | None:
+    """Have the brokers on this machine read the rights; return whether all have them.
+
+    None: there is no broker.
+    """
+    from understudy_broker.keys.reload_socket import ask_brokers
+
+    answers = ask_brokers(keys.path)
+    digest = keys.digest()
+    for answer in answers:
+        broker = printable_line(f"broker {answer.broker} (process {answer.process})")
+        if answer.refused is not None:
+            err(f"{broker} keeps the rights that it had: {printable_line(answer.refused)}")
+        elif answer.digest != digest:
+            err(f"{broker} has other rights: the file has changed meanwhile")
+        else:
+            out(f"{broker} has these rights")
+    return all(each.digest == digest for each in answers) if answers else None
 
 
 def _file_of(name: str, folder: Path) -> Path:

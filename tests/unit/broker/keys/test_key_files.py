@@ -11,17 +11,21 @@ import zmq
 from understudy_broker.keys import key_files
 from understudy_broker.keys.key_files import (
     KeyFileError,
+    NextPair,
     check_folder,
     find,
     new_pair,
+    read_next_pair,
     read_pair,
     read_public,
     read_text,
     replace,
+    replace_pair,
     write_new,
+    write_next_pair,
     write_pair,
 )
-from understudy_broker.keys.peer_keys import read_peer_keys
+from understudy_broker.keys.peer_keys import PeerKeys, read_peer_keys
 
 
 @pytest.fixture(autouse=True)
@@ -124,10 +128,10 @@ def test_a_file_of_another_user_is_not_used(folder: Path, monkeypatch: pytest.Mo
 
 def test_a_public_key_is_given_as_such_or_by_its_file(folder: Path) -> None:
     public = new_pair("n").public
-    assert read_public(public) == public
+    assert read_public(public) == (public,)
     path = folder / "broker.pub"
     write_new(path, f"{public}\n", mode=0o644)
-    assert read_public(str(path)) == public
+    assert read_public(str(path)) == (public,)
     write_new(folder / "wrong", "x\n", mode=0o644)
     with pytest.raises(KeyFileError, match="has no public key"):
         read_public(str(folder / "wrong"))
@@ -183,9 +187,61 @@ def test_the_keys_of_a_peer_are_given_both_or_none(folder: Path) -> None:
     assert read_peer_keys(environ={}) is None
     assert read_peer_keys("", "", {"UNDERSTUDY_KEY": str(path)}) is None
     environ = {"UNDERSTUDY_KEY": str(path), "UNDERSTUDY_BROKER_KEY": broker}
-    assert read_peer_keys(environ=environ) == (pair, broker)
-    assert read_peer_keys(str(path), broker, {}) == (pair, broker)
+    assert read_peer_keys(environ=environ) == PeerKeys(pair, broker, (), path)
+    assert read_peer_keys(str(path), broker, {}) == PeerKeys(pair, broker, (), path)
     with pytest.raises(KeyFileError, match="not the one of this process"):
         read_peer_keys(broker_key=broker, environ={})
     with pytest.raises(KeyFileError, match="not the broker's public key"):
         read_peer_keys(key=str(path), environ={})
+
+
+def test_a_refused_peer_tries_what_its_files_have_now(folder: Path) -> None:
+    pair, fresh = new_pair("n"), new_pair("n")
+    old, new, third = (new_pair("b").public for _ in range(3))
+    path, public = folder / "node.key", folder / "broker.pub"
+    write_pair(path, pair)
+    write_new(public, f"{old}\n", mode=0o644)
+    keys = read_peer_keys(str(path), str(public), {})
+    assert keys is not None
+    assert keys.after_refusal(knows_broker=False) == keys
+    replace(public, f"{old}\n{new}\n")
+    # The broker knows the key that was tried: it is the peer's own that it refused.
+    keys = keys.after_refusal(knows_broker=True)
+    assert (keys.broker, keys.others) == (old, (new,))
+    keys = keys.after_refusal(knows_broker=False)
+    assert (keys.broker, keys.others) == (new, (old,))
+    replace_pair(path, fresh)
+    keys = keys.after_refusal(knows_broker=True)
+    assert (keys.pair, keys.broker) == (fresh, new)
+    assert keys.after_refusal(knows_broker=False).broker == old
+    replace(public, f"{third}\n")
+    keys = keys.after_refusal(knows_broker=False)
+    assert (keys.broker, keys.others) == (third, ())
+    # What cannot be read now is as before.
+    path.unlink()
+    replace(public, "half a key")
+    assert keys.after_refusal(knows_broker=False) == keys
+
+
+def test_the_next_key_of_a_broker_says_since_when(folder: Path) -> None:
+    path = folder / "broker.next.key"
+    assert read_next_pair(path) is None
+    after = NextPair(new_pair("b"), 1_893_456_000_000)
+    write_next_pair(path, after)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_next_pair(path) == after
+    assert "since = 2030-01-01T00:00:00Z\n" in path.read_text()
+    path.write_text(path.read_text().replace("since = 2030-01-01T00:00:00Z", ""))
+    with pytest.raises(KeyFileError, match="does not say since when"):
+        read_next_pair(path)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_file_has_one_public_key_or_two(folder: Path, count: int) -> None:
+    path = folder / "broker.pub"
+    keys = [new_pair("b").public for _ in range(3)]
+    write_new(path, "\n".join(keys[:count]), mode=0o644)
+    with pytest.raises(KeyFileError, match="has no public key"):
+        read_public(str(path))
+    replace(path, "\n".join(keys[:2]))
+    assert read_public(str(path)) == tuple(keys[:2])

@@ -72,6 +72,9 @@ class Frames:
     def identity(self, peer: bytes) -> str | None:
         return None
 
+    def peer_address(self, peer: bytes) -> str | None:
+        return None
+
     def take_refusals(self) -> list[Refusal]:
         return []
 
