@@ -16,6 +16,7 @@ from understudy_actors.errors import NonDeterminismError as NonDeterminismError
 from understudy_actors.errors import ProcessStartError as ProcessStartError
 from understudy_actors.errors import RequestError as RequestError
 from understudy_actors.errors import RestartLimitError as RestartLimitError
+from understudy_actors.errors import UnreadableError as UnreadableError
 from understudy_broker.errors import BrokerError as BrokerError
 from understudy_broker.errors import BrokerStartError as BrokerStartError
 from understudy_broker.errors import ClockError as ClockError
@@ -298,6 +299,14 @@ class DecodingError(UnderstudyError):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"
+
+
+class SealedValueError(DecodingError, UnreadableError):
+    """A value cannot be opened: this process lacks the key, or the value was changed or moved.
+
+    It says nothing about the call, which has the result that it has for those with the key. A task
+    whose node cannot open a value is parked.
+    """
 
 
 class RemoteError(UnderstudyError):

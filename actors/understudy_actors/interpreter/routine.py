@@ -68,6 +68,7 @@ from collections.abc import Callable
 from contextvars import Context as Variables
 from typing import Any, Final
 
+from understudy_actors.errors import UnreadableError
 from understudy_actors.interpreter.bodies import BODIES, body_of
 from understudy_actors.interpreter.child_calls import ChildCalls
 from understudy_actors.interpreter.child_commands import CallFrame
@@ -304,6 +305,10 @@ class Routine:
         if kwargs is None:
             try:
                 args, kwargs = self.env.values.decode_call(function, self._data)
+            except UnreadableError as unreadable:
+                self.replay.mismatch = unreadable
+                self._park()
+                return
             except BaseException as error:
                 self._end(failure(self.env.values, error, self.attempt))
                 return
@@ -333,6 +338,9 @@ class Routine:
         try:
             value = wait.finish()
         except BaseException as raised:
+            if raised is self.replay.mismatch:
+                self._park()
+                return
             value, error = None, raised
         if isinstance(value, Wait):
             self.wait = value
@@ -367,12 +375,7 @@ class Routine:
                 value, error = answer(calls, asked), None
             except BaseException as raised:
                 if raised is self.replay.mismatch:
-                    # It is not thrown into the function, which could catch it and go on. What a
-                    # coroutine has opened is unwound by its loop, when the run is dropped.
-                    if not coroutine:
-                        set_aside(stack)
-                    calls.result = StepResult(mismatch=self.replay.mismatch)
-                    self.wait = endless()
+                    self._park()
                     return
                 value, error = None, raised
             if isinstance(value, Wait):
@@ -386,6 +389,17 @@ class Routine:
             self._raised(error)
         else:
             self._returned(value)
+
+    def _park(self) -> None:
+        """Ask for nothing but that the task be parked.
+
+        The mismatch is not thrown into the function, which could catch it and go on. What a
+        coroutine has opened is unwound by its loop, when the run is dropped.
+        """
+        if self.kind != "coroutine":
+            set_aside(self._stack)
+        self.calls.result = StepResult(mismatch=self.replay.mismatch)
+        self.wait = endless()
 
     def _hand_out(self) -> bool:
         """Pass on the commands so far; False: too many are unanswered, so the run must pause."""

@@ -124,6 +124,17 @@ def read_text(path: Path) -> str:
     return _read(path, secret=False)
 
 
+def read_secret_text(path: Path) -> str:
+    """Return the text of a file of secrets.
+
+    Raises
+    ------
+    KeyFileError
+        It cannot be read, or others can read it as well.
+    """
+    return _read(path, secret=True)
+
+
 def write_pair(path: Path, pair: KeyPair) -> None:
     """Write a secret key into a new file that only this user can read.
 

@@ -36,6 +36,8 @@ COMMANDS: Final = {
     "tasks": "understudy.cli.commands.tasks",
     "schedules": "understudy.cli.commands.schedules",
     "keys": "understudy.cli.commands.keys",
+    "seal": "understudy.cli.commands.seal",
+    "codec": "understudy.cli.commands.codec",
     "bench": "understudy.cli.commands.bench",
 }
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from understudy.values.decoding import Decoder
+from understudy.values.seals import is_sealed, key_id
 from understudy.views.long_integers import unlimited_digits
 
 #: characters of a value in a table
@@ -31,14 +32,27 @@ _DECODER: Final = Decoder(_describe_pickle, _describe_error, tagged=False)
 
 
 def decoded(data: bytes | None) -> Any:
-    """Decode stored data to JSON data; text in angle brackets replaces what cannot be shown."""
+    """Decode stored data to JSON data; text in angle brackets replaces what cannot be shown.
+
+    A sealed value becomes an object: ``sealed`` is the id of its key, ``data`` the value in base64.
+    """
     if data is None:
         return None
+    if is_sealed(data):
+        return {"sealed": key_id(data), "data": base64.b64encode(data).decode()}
     try:
         with unlimited_digits():
             return jsonable(_DECODER.decode(data))
     except Exception:
         return f"<not readable, {len(data)} bytes>"
+
+
+def sealed_text(data: bytes | None) -> str:
+    """Say of a sealed value that it cannot be shown here, and what would help."""
+    return (
+        f"it is sealed with the key {key_id(data or b'')!r}, and cannot be opened here: this "
+        "process does not have that key (UNDERSTUDY_SEAL_KEYS), or the value was changed"
+    )
 
 
 def jsonable(value: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from understudy.views.json_data import compact, decoded
+from understudy.values.seals import is_sealed
+from understudy.views.json_data import compact, decoded, sealed_text
 from understudy_store.records import (
     CANCELED,
     HEADER_FUNCTION,
@@ -103,6 +104,8 @@ def failure(record: PromiseRecord) -> dict[str, Any] | None:
         return {"type": "DeadlineExceededError", "message": "its deadline passed"}
     if record.state == CANCELED:
         return {"type": "CanceledError", "message": "it was canceled"}
+    if is_sealed(record.value.data):
+        return {"type": "SealedValueError", "message": sealed_text(record.value.data)}
     fields = decoded(record.value.data)
     if not isinstance(fields, dict) or not {"module", "name", "message"} <= fields.keys():
         return {"type": "unknown", "message": compact(fields)}
