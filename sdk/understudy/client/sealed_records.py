@@ -33,6 +33,8 @@ from understudy_store.commands import (
     TaskCreate,
     TaskFence,
     TaskFulfill,
+    TaskHalt,
+    TaskRelease,
 )
 from understudy_store.records import (
     CANCELED,
@@ -74,6 +76,10 @@ class SealedRecords:
                 return replace(
                     command, value=self._sealed(command.value, Place(command.id, CANCELED))
                 )
+            case TaskRelease() if command.cause:
+                return replace(command, cause=_without_message(command.cause))
+            case TaskHalt() if command.version:
+                return replace(command, cause=_without_repr(command.cause))
             case ScheduleCreate():
                 return replace(command, promise_param=self._sealed_param("", command.promise_param))
         return command
@@ -153,6 +159,33 @@ class SealedRecords:
             return value
         opened = self._sealer.opened(data, place)
         return value if opened is data else Value(value.headers, opened)
+
+
+def _without_message(cause: str) -> str:
+    """Return the cause of a failed attempt without the error's message, which is a value.
+
+    Examples
+    --------
+    >>> _without_message("attempt 1 of 3 failed: ValueError: no card 4711")
+    'attempt 1 of 3 failed: ValueError'
+    """
+    attempt, failed, error = cause.partition(" failed: ")
+    return f"{attempt}{failed}{error.partition(': ')[0]}" if failed else ""
+
+
+def _without_repr(cause: str) -> str:
+    """Return the cause of a parked task without the error that its function ended with.
+
+    Examples
+    --------
+    >>> _without_repr("nothing: it ended with ValueError('no card 4711') (at a.py:12)")
+    'nothing: it ended with ValueError (at a.py:12)'
+    """
+    start, ended, error = cause.partition(" it ended with ")
+    if not ended:
+        return cause
+    _, at, end = error.rpartition(" (at ")
+    return f"{start}{ended}{error.partition('(')[0]}{at}{end if at else ''}"
 
 
 def _param_place(id_: str, param: Value) -> Place:
