@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from understudy import unanswered
+from understudy_actors import errors as _actors
 from understudy_actors.errors import CommandError as CommandError
 from understudy_actors.errors import LateOptionsError as LateOptionsError
 from understudy_actors.errors import NonDeterminismError as NonDeterminismError
 from understudy_actors.errors import ProcessStartError as ProcessStartError
 from understudy_actors.errors import RequestError as RequestError
 from understudy_actors.errors import RestartLimitError as RestartLimitError
-from understudy_actors.errors import UnreadableError as UnreadableError
 from understudy_broker.errors import BrokerError as BrokerError
 from understudy_broker.errors import BrokerStartError as BrokerStartError
 from understudy_broker.errors import ClockError as ClockError
@@ -301,7 +301,7 @@ class DecodingError(UnderstudyError):
         return f"{self.where}: {self.problem}"
 
 
-class SealedValueError(DecodingError, UnreadableError):
+class SealedValueError(DecodingError, _actors.UnreadableError):
     """A value cannot be opened: this process lacks the key, or the value was changed or moved.
 
     It says nothing about the call, which has the result that it has for those with the key. A task

@@ -8,7 +8,6 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
 
 from understudy.client.address import broker_address
@@ -167,8 +166,6 @@ class Runtime:
         seal_keys: str | os.PathLike[str] | None = None,
         seal_required: bool | None = None,
     ) -> None:
-        if seal_required is not None:
-            check_bool("seal_required", seal_required)
         group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
         env = NodeEnvironment(
             Registry(loop),
@@ -187,7 +184,7 @@ class Runtime:
             pickle=pickle,
             task_source=_task_source(task_source),
             keys=(_path("key", key), _path("broker_key", broker_key)),
-            seals=(_path("seal_keys", seal_keys), seal_required),
+            seals=(_path("seal_keys", seal_keys), _flag("seal_required", seal_required)),
         )
         self.task_source = self.session.task_source and self.session.task_source.target
         self.promises = Promises(self.session)
@@ -951,23 +948,13 @@ class Runtime:
 
     __enter__ = _enter
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.stop()
 
     async def __aenter__(self) -> Self:
         return self.start()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await _in_thread(self.stop)
 
 
@@ -982,6 +969,12 @@ def _path(option: str, value: str | os.PathLike[str] | None) -> str | None:
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     check_text(option, text)
     return text
+
+
+def _flag(option: str, value: bool | None) -> bool | None:
+    if value is not None:
+        check_bool(option, value)
+    return value
 
 
 def _task_source(url: str | None) -> TaskSourceAddress | None:

@@ -68,7 +68,7 @@ from collections.abc import Callable
 from contextvars import Context as Variables
 from typing import Any, Final
 
-from understudy_actors.errors import UnreadableError
+from understudy_actors.errors import NonDeterminismError, UnreadableError
 from understudy_actors.interpreter.bodies import BODIES, body_of
 from understudy_actors.interpreter.child_calls import ChildCalls
 from understudy_actors.interpreter.child_commands import CallFrame
@@ -305,12 +305,11 @@ class Routine:
         if kwargs is None:
             try:
                 args, kwargs = self.env.values.decode_call(function, self._data)
-            except UnreadableError as unreadable:
-                self.replay.mismatch = unreadable
-                self._park()
-                return
             except BaseException as error:
-                self._end(failure(self.env.values, error, self.attempt))
+                if isinstance(error, UnreadableError):
+                    _park(self, self._stack, error)
+                else:
+                    self._end(failure(self.env.values, error, self.attempt))
                 return
         try:
             result = function.fn(self.env.make_context(self), *args, **kwargs)
@@ -339,7 +338,7 @@ class Routine:
             value = wait.finish()
         except BaseException as raised:
             if raised is self.replay.mismatch:
-                self._park()
+                _park(self, self._stack, raised)
                 return
             value, error = None, raised
         if isinstance(value, Wait):
@@ -375,7 +374,7 @@ class Routine:
                 value, error = answer(calls, asked), None
             except BaseException as raised:
                 if raised is self.replay.mismatch:
-                    self._park()
+                    _park(self, stack, raised)
                     return
                 value, error = None, raised
             if isinstance(value, Wait):
@@ -389,17 +388,6 @@ class Routine:
             self._raised(error)
         else:
             self._returned(value)
-
-    def _park(self) -> None:
-        """Ask for nothing but that the task be parked.
-
-        The mismatch is not thrown into the function, which could catch it and go on. What a
-        coroutine has opened is unwound by its loop, when the run is dropped.
-        """
-        if self.kind != "coroutine":
-            set_aside(self._stack)
-        self.calls.result = StepResult(mismatch=self.replay.mismatch)
-        self.wait = endless()
 
     def _hand_out(self) -> bool:
         """Pass on the commands so far; False: too many are unanswered, so the run must pause."""
@@ -441,8 +429,7 @@ class Routine:
         replay = self.replay
         mismatch = replay.mismatch_at_end(self.function.fn, outcome.error)
         if mismatch is not None:
-            # What the step has asked for so far is of no account either.
-            self.calls.result = StepResult(mismatch=mismatch)
+            self.calls.result = StepResult(mismatch=mismatch)  # nothing that it has asked for
             return
         if replay.attached or self.sent + len(self.calls.result.commands) > self._answered:
             self.ended = outcome
@@ -473,6 +460,19 @@ class Routine:
             time_ms=self.replay.own.time_ms,
             variables=self._inherited,
         )
+
+
+def _park(routine: Routine, stack: Stack, mismatch: NonDeterminismError | UnreadableError) -> None:
+    """Ask for nothing but that the task of `routine` be parked.
+
+    The mismatch is not thrown into the function, which could catch it and go on. What a coroutine
+    has opened is unwound by its loop, when the run is dropped.
+    """
+    routine.replay.mismatch = mismatch
+    if routine.kind != "coroutine":
+        set_aside(stack)
+    routine.calls.result = StepResult(mismatch=mismatch)
+    routine.wait = endless()
 
 
 def local_routine(

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from understudy.values.decoding import Decoder
-from understudy.values.seals import is_sealed, key_id
+from understudy.values.seals import key_id, problem_of
 from understudy.views.long_integers import unlimited_digits
 
 #: characters of a value in a table
@@ -38,8 +38,8 @@ def decoded(data: bytes | None) -> Any:
     """
     if data is None:
         return None
-    if is_sealed(data):
-        return {"sealed": key_id(data), "data": base64.b64encode(data).decode()}
+    if id_ := key_id(data):
+        return {"sealed": id_, "data": base64.b64encode(data).decode()}
     try:
         with unlimited_digits():
             return jsonable(_DECODER.decode(data))
@@ -49,8 +49,11 @@ def decoded(data: bytes | None) -> Any:
 
 def sealed_text(data: bytes | None) -> str:
     """Say of a sealed value that it cannot be shown here, and what would help."""
+    id_ = key_id(data or b"")
+    if not id_:
+        return problem_of(data or b"", None)
     return (
-        f"it is sealed with the key {key_id(data or b'')!r}, and cannot be opened here: this "
+        f"it is sealed with the key {id_!r}, and cannot be opened here: this "
         "process does not have that key (UNDERSTUDY_SEAL_KEYS), or the value was changed"
     )
 

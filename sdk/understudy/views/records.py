@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from understudy.values.seals import is_sealed
+from understudy.values.seals import key_id
 from understudy.views.json_data import compact, decoded, sealed_text
 from understudy_store.records import (
     CANCELED,
@@ -104,7 +104,7 @@ def failure(record: PromiseRecord) -> dict[str, Any] | None:
         return {"type": "DeadlineExceededError", "message": "its deadline passed"}
     if record.state == CANCELED:
         return {"type": "CanceledError", "message": "it was canceled"}
-    if is_sealed(record.value.data):
+    if key_id(record.value.data or b""):
         return {"type": "SealedValueError", "message": sealed_text(record.value.data)}
     fields = decoded(record.value.data)
     if not isinstance(fields, dict) or not {"module", "name", "message"} <= fields.keys():

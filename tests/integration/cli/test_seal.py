@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.cli.commands import Cli, call
 from tests.integration.cli.programs import Program
-from understudy import Context, Runtime
+from understudy import Context, Never, Runtime
 from understudy.cli import main
 from understudy.client.seal_keys import add_seal_key
 
@@ -80,7 +80,7 @@ def test_an_edge_with_keys_opens_and_one_without_shows_what_it_is(
         Program("codec", "--listen", "127.0.0.1:0", cwd=tmp_path, **keys) as codec,
     ):
 
-        @runtime.register
+        @runtime.register(retry=Never())
         def echo(ctx: Context, value: object) -> object:
             if value == "fail":
                 raise ValueError("no such card")

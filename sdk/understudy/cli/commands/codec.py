@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from understudy.cli.printing import err
+from understudy.cli.printing import err, out
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -80,7 +80,7 @@ def codec(listen: Listen = "127.0.0.1:8090", origin: Origins = None) -> int:
 
     async def main() -> None:
         stopped = stop.attach()
-        print(f"understudy codec: http://{place(host, port)}", flush=True)
+        out(f"understudy codec: http://{place(host, port)}", flush=True)
         await serve_codec(sock, sealer, origin or (), stopped.wait)
 
     with StopSignals(stop.request):
