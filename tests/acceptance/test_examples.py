@@ -54,6 +54,11 @@ OUTPUT = {
         r"a price: 15\.0\nthe same call: True as order-7\n"
         r"an order: 2 of 'Emma' for 4\.0, approved by Ann"
     ),
+    "sealed_values": (
+        r"charged the card 4711-0815\nthe id is in the files: True\n"
+        r"the card is in the files: False\nwithout the key there is no result\n"
+        r"with the key: charged the card 4711-0815"
+    ),
     "async_style": r"foo\(4\) = 45",
     "spawn_nodes": (
         r"every sum was correct: True\nnodes that worked: 2\nthey are the spawned ones: True"

@@ -132,10 +132,12 @@ class SealedRecords:
         match message:
             case Settled():
                 return Settled(list(map(self.opened, message.promises)))
+            case Invoke():
+                return Invoke(self.opened(message.promise), message.version)
             case Resume() if message.preload is not None:
                 preload = list(map(self.opened, message.preload))
                 return replace(message, promise=self.opened(message.promise), preload=preload)
-            case Invoke() | Resume() | Unblock():
+            case Resume() | Unblock():
                 return replace(message, promise=self.opened(message.promise))
             case Forward() if message.promise is not None:
                 return replace(message, promise=self.opened(message.promise))
@@ -143,11 +145,24 @@ class SealedRecords:
 
     def opened(self, record: PromiseRecord) -> PromiseRecord:
         """Return a promise with its param and its value opened."""
-        param = self._opened(record.param, _param_place(record.id, record.param))
-        value = self._opened(record.value, Place(record.id, record.state))
+        param, value = record.param, record.value
+        if param.data is not None:
+            param = self._opened(param, _param_place(record.id, param))
+        if value.data is not None:
+            value = self._opened(value, Place(record.id, record.state))
         if param is record.param and value is record.value:
             return record
-        return replace(record, param=param, value=value)
+        # Spelled out, because it is done for every message, and `replace` takes twice the time.
+        return PromiseRecord(
+            record.id,
+            record.state,
+            param,
+            value,
+            record.tags,
+            record.timeout_at,
+            record.created_at,
+            record.settled_at,
+        )
 
     def _opened_schedule(self, record: ScheduleRecord) -> ScheduleRecord:
         param = record.promise_param
@@ -170,7 +185,8 @@ def _without_message(cause: str) -> str:
     'attempt 1 of 3 failed: ValueError'
     """
     attempt, failed, error = cause.partition(" failed: ")
-    return f"{attempt}{failed}{error.partition(': ')[0]}" if failed else ""
+    name, _, _ = error.partition(": ")
+    return f"{attempt}{failed}{name}" if failed else ""
 
 
 def _without_repr(cause: str) -> str:

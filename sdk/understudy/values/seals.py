@@ -180,7 +180,12 @@ class Sealer:
     """
 
     def __init__(self, keys: Sequence[SealKey], *, required: bool = False) -> None:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # of the extra [seal]
+        # Both are of the extra [seal].
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        #: what a cipher raises: the latter if a nonce is cut off
+        self._wrong: Final = (InvalidTag, ValueError)
 
         self.required = required
         self._ciphers: Final[dict[str, AESGCM]] = {key.id: AESGCM(key.secret) for key in keys}
@@ -211,22 +216,17 @@ class Sealer:
             return data
         if not is_sealed(data):
             return _REFUSED + data if self.required else data
-        from cryptography.exceptions import InvalidTag
-
         cipher = self._ciphers.get(key_id(data))
         if cipher is None:
             return data
         end = _HEAD_BYTES + data[2]
         head = data[:end]
         if head[1] == SCHEDULE:
-            if place.part != PARAM:
-                return data
             place = place._replace(id="")
         nonce = data[end : end + _NONCE_BYTES]
         try:
             plain = cipher.decrypt(nonce, data[end + _NONCE_BYTES :], _associated(head, place))
-        except (InvalidTag, ValueError):
-            # The latter for a nonce that is cut off.
+        except self._wrong:
             return data
         return Authentic(plain)
 
