@@ -16,7 +16,7 @@ from understudy import Context, Runtime, SealedValueError
 
 
 def charge(ctx: Context, card: str) -> str:
-    return f"charged the card {card}"
+    return f"{ctx.id}: charged the card {card}"
 
 
 def main() -> None:

@@ -55,9 +55,9 @@ OUTPUT = {
         r"an order: 2 of 'Emma' for 4\.0, approved by Ann"
     ),
     "sealed_values": (
-        r"charged the card 4711-0815\nthe id is in the files: True\n"
+        r"charge-1: charged the card 4711-0815\nthe id is in the files: True\n"
         r"the card is in the files: False\nwithout the key there is no result\n"
-        r"with the key: charged the card 4711-0815"
+        r"with the key: charge-1: charged the card 4711-0815"
     ),
     "async_style": r"foo\(4\) = 45",
     "spawn_nodes": (

@@ -75,6 +75,7 @@ def node(url: str, **options: Any) -> Runtime:
         yield ctx.detached("echo", word + "-detached").options(id=f"{ctx.id}.apart")
         asked = yield ctx.promise(id=f"{ctx.id}.asked")
         first = yield ctx.race([(yield ctx.begin_rpc("echo", word)), ctx.sleep(60)])
+        failed = ""
         try:
             yield ctx.rpc("fail", word + "-failed")
         except ValueError as error:
