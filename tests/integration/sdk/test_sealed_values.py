@@ -312,4 +312,5 @@ def test_what_the_cli_shows_without_keys_is_not_the_value(
     assert shown["sealed"] == "k1"
     failed = promise_json(raw(broker.endpoint, "e"))
     assert failed["error"]["type"] == "SealedValueError"
+    assert failed["error"]["sealed"] == "k1"
     assert SECRET not in str(failed)
