@@ -107,7 +107,7 @@ def failure(record: PromiseRecord) -> dict[str, Any] | None:
         return {"type": "CanceledError", "message": "it was canceled"}
     if id_ := key_id(record.value.data or b""):
         message = f"sealed with the key {id_!r}, and cannot be opened here"
-        return {"type": "SealedValueError", "message": message} | decoded(record.value.data)
+        return {"type": "SealedValueError", "message": message, **decoded(record.value.data)}
     fields = decoded(record.value.data)
     if not isinstance(fields, dict) or not {"module", "name", "message"} <= fields.keys():
         return {"type": "unknown", "message": compact(fields)}
