@@ -38,6 +38,7 @@ from tests.mutants import (
     of_routing,
     of_schedules,
     of_sdk,
+    of_seals,
     of_sharing,
     of_slot_moves,
     of_slot_stores,
@@ -88,6 +89,7 @@ _LISTS: Final = (
     of_interpreter,
     of_workers,
     of_sdk,
+    of_seals,
     of_values,
 )
 MUTANTS: Final[tuple[Mutant, ...]] = tuple(mutant for each in _LISTS for mutant in each.MUTANTS)
