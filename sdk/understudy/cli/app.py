@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "tasks": "understudy.cli.commands.tasks",
     "schedules": "understudy.cli.commands.schedules",
     "keys": "understudy.cli.commands.keys",
+    "tokens": "understudy.cli.commands.tokens",
     "bench": "understudy.cli.commands.bench",
 }
 

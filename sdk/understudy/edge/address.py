@@ -55,3 +55,14 @@ def is_loopback(host: str) -> bool:
     (True, False)
     """
     return host == "::1" or host.startswith("127.")
+
+
+def is_own(host: str) -> bool:
+    """Return whether only this machine reaches a host, as it was given.
+
+    Examples
+    --------
+    >>> is_own("localhost"), is_own("edge.example")
+    (True, False)
+    """
+    return host == "localhost" or is_loopback(host)

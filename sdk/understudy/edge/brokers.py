@@ -17,13 +17,14 @@ import trio
 
 from understudy._version import __version__
 from understudy.client.keys import process_keys
+from understudy.edge.asker import ASKER
 from understudy.edge.watches import Watches
 from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
 from understudy_broker.link.router import Router, open_router
-from understudy_broker.link.session import Answer
+from understudy_broker.link.session import Answer, OnReply
 from understudy_broker.link.way import Direct
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
@@ -79,9 +80,14 @@ class Brokers:
         The brokers' clock: deadlines are counted by it.
     watches
         The promises that are waited for.
+    has_keys
+        The brokers take peers by their keys, and this peer has one.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S, role: str = ROLE) -> None:
+    def __init__(
+        self, patience_s: float = PATIENCE_S, role: str = ROLE, *, has_keys: bool = False
+    ) -> None:
+        self.has_keys = has_keys
         self.clock = PeerClock()
         #: those of the sessions that there are
         self._welcomes: dict[Link, Welcome] = {}
@@ -181,8 +187,7 @@ class Brokers:
         return found
 
     async def _answers(self, commands: Sequence[AnyCommand]) -> list[Answer]:
-        router = self._router
-        assert router is not None
+        asker = ASKER.get()
         answers: dict[int, Answer] = {}
         answered = trio.Event()
 
@@ -196,7 +201,7 @@ class Brokers:
             await self._met.wait()
             try:
                 for place, command in enumerate(commands):
-                    router.request(command, partial(on_reply, place))
+                    self._request(command, partial(on_reply, place), asker)
             except LinkFullError as error:
                 raise BusyError(str(error)) from None
             await answered.wait()
@@ -206,6 +211,22 @@ class Brokers:
                 "yet. Ask again with the same id"
             )
         return [answers[place] for place in range(len(commands))]
+
+    def _request(self, command: AnyCommand, on_reply: OnReply, asker: str | None) -> None:
+        """Send a command; all commands of this edge go through here.
+
+        Parameters
+        ----------
+        asker
+            For whom it is; None: for the edge itself.
+
+        Raises
+        ------
+        LinkFullError
+        """
+        del asker  # the brokers do not take it yet
+        assert self._router is not None
+        self._router.request(command, on_reply)
 
     # Watching ------------------------------------------------------------------------------------
 
@@ -275,7 +296,7 @@ class Brokers:
     def open(self, router: Router) -> None:
         """Take the router, before it says hello to anybody."""
         self._router = router
-        self.watches = Watches(router.request)
+        self.watches = Watches(self._request)
 
     def hello(self, link: Link) -> Hello:
         """Introduce the edge to a broker."""
@@ -366,8 +387,9 @@ async def open_brokers(
     ConfigurationError
         The keys of this process (UNDERSTUDY_KEY) cannot be used.
     """
-    brokers = Brokers(patience_s, role)
-    way = Direct(process_keys())
+    keys = process_keys()
+    brokers = Brokers(patience_s, role, has_keys=keys is not None)
+    way = Direct(keys)
     async with open_router(url, brokers, backlog_max=BACKLOG_MAX, way=way) as router:
         brokers.open(router)
         yield brokers

@@ -11,6 +11,8 @@ from understudy.edge.resonate.event_streams import EventStreams
 from understudy.edge.resonate.legacy.clients import Clients
 from understudy.edge.resonate.link import connect_streams
 from understudy.edge.settings import EdgeSettings
+from understudy.edge.tls import Certificate
+from understudy.edge.tokens.gate import TokenGate
 
 
 class Edge:
@@ -28,13 +30,24 @@ class Edge:
         Open tunnels of nodes and clients.
     streams, events
         The event streams of the Resonate protocol, and what opens them.
+    gate
+        The tokens that are taken; None: none are asked for.
+    certificate
+        That of its servers; None: connections are in clear.
     clients
         What is remembered of clients of its older REST.
     """
 
     def __init__(
-        self, brokers: Brokers, settings: EdgeSettings, debug: DebugPerformer | None = None
+        self,
+        brokers: Brokers,
+        settings: EdgeSettings,
+        debug: DebugPerformer | None = None,
+        gate: TokenGate | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
+        self.gate = gate
+        self.certificate = certificate
         self.debug = debug
         self.brokers = brokers
         self.settings = settings

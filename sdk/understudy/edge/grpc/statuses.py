@@ -17,6 +17,7 @@ TEXT_BYTES_MAX: Final = 2000
 #: statuses of HTTP, and of the brokers' refusals, to those of gRPC
 _CODES: Final[Mapping[int, StatusCode]] = {
     400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
     403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     409: StatusCode.FAILED_PRECONDITION,
