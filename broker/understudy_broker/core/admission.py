@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from understudy_broker.core.authorization import Authorization
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.sessions import Sessions, check_hello
@@ -17,8 +18,15 @@ CROWDED_REPEAT_MS: Final = 60_000
 class Admission:
     """Decides which peers may join."""
 
-    def __init__(self, sessions: Sessions, events: EventLog, config: BrokerConfig) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        events: EventLog,
+        authorization: Authorization,
+        config: BrokerConfig,
+    ) -> None:
         self._sessions = sessions
+        self._authorization = authorization
         self._events = events
         self._config = config
         #: open connections, and when the log last said that these are too many
@@ -55,6 +63,16 @@ class Admission:
         wrong = check_hello(hello, self._config)
         if wrong is not None:
             return Refused(400, wrong, fatal=True)
+        lacks = self._authorization.join_refusal(hello.kind, hello.group, identity)
+        if lacks is not None:
+            return Refused(403, lacks, fatal=True)
+        owner = self._sessions.kept_for(hello.name, identity)
+        if owner is not None:
+            text = (
+                f"the name {hello.name!r} is kept for {owner!r}, whose connection has just ended: "
+                "give this one another name"
+            )
+            return Refused(409, text, fatal=True)
         other = self._sessions.by_name.get(hello.name)
         if other is None:
             return self._no_room()

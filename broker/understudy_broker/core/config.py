@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from understudy_broker.core.authorization import Authorize, permit_all
+from understudy_broker.core.authorization import GrantOf
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
 from understudy_store.limits import KIB, MIB, Limits
@@ -71,5 +71,5 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     frames: FrameLimits = FrameLimits()
     #: bounds of promises
     limits: Limits = Limits()
-    #: the rule that says which peer may ask for which command
-    authorize: Authorize = permit_all
+    #: what each identity may do; None: the broker asks for no keys, and permits everything
+    grant_of: GrantOf | None = None

@@ -69,11 +69,13 @@ from typing import TypeAlias
 
 import msgspec
 
+from understudy_broker.core.authorization import Authorization
 from understudy_broker.core.between_slots import BetweenSlots
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.delivery import DEFAULT_SCHEME, Delivery, Scheme
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event, EventLog
+from understudy_broker.core.expulsions import Expulsions
 from understudy_broker.core.flow_control import FlowControl
 from understudy_broker.core.members import Members
 from understudy_broker.core.membership import Membership
@@ -141,6 +143,8 @@ class BrokerCore:
         Which pulses to look at, for shells.
     searches
         The searches that shells make.
+    expulsions
+        For shells that know whose keys are permitted.
     moves
         For shells that let slots come and leave; None: this broker owns all slots, for good.
     """
@@ -154,6 +158,7 @@ class BrokerCore:
         metrics.add_source(lambda: {"peers": len(sessions)})
         metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
         self.flow = flow = FlowControl(config, sessions)
+        authorization = Authorization(config.grant_of, machine.view)
         self._events = events = EventLog()
         self._coalescer = ReplyCoalescer(config.reply_delay_ms)
         self._outbox = outbox = Outbox(sessions, self._coalescer, config.frames, metrics)
@@ -163,12 +168,15 @@ class BrokerCore:
         self._relay = relay = RelayScheme(machine, outbox, events, metrics, config)
         drops = (members.drop, relay.drop)
         self._membership = membership = Membership(
-            machine, dispatcher, sessions, outbox, watches, events, metrics, own, drops, config
-        )
+            machine, dispatcher, sessions, outbox, watches, events, metrics, own, drops,
+            authorization, config,
+        )  # fmt: skip
         self.stalls = membership.stalls
         self._poll = poll = PollScheme(
-            machine, dispatcher, sessions, members, membership, outbox, events, metrics, config
-        )
+            machine, dispatcher, sessions, members, membership, outbox, events, metrics,
+            authorization, config,
+        )  # fmt: skip
+        self.expulsions = Expulsions(authorization, sessions, membership, outbox, self._note_input)
         quarantine = Quarantine(machine, events, metrics, config.deaths_max)
         schemes: dict[str, Scheme] = dict.fromkeys(RELAYED_SCHEMES, relay)
         schemes[DEFAULT_SCHEME] = self._poll
@@ -190,7 +198,7 @@ class BrokerCore:
         self.searches = Searches(config, sessions, flow, outbox, metrics)
         self._handlers = RequestHandlers(
             machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, own,
-            members, self.searches.queue, config,
+            members, self.searches.queue, authorization, config,
         )  # fmt: skip
         self._queue = RequestQueue(machine, flow, own)
         self._receiver = Receiver(
@@ -267,11 +275,6 @@ class BrokerCore:
         """Note that the kernel closed a peer's connection, or that frames no longer reach it."""
         self._receiver.has_input = True
         self._membership.connection_lost(peer, now, reason)
-
-    def expel(self, peer: bytes, now: int) -> None:
-        """End the session of a peer whose key is no longer permitted."""
-        self._receiver.has_input = True
-        self._membership.expel(peer, now)
 
     # Stepping ------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from understudy_broker.protocol.messages import (
     PromiseCreateWatched,
     PromiseWatch,
 )
+from understudy_broker.protocol.placement import own_command
 from understudy_store.commands import (
     Command,
     PromiseCreate,
@@ -76,7 +77,7 @@ class RequestQueue:
         for place, (session, request) in enumerate(queue):
             if isinstance(request, Bye):
                 continue
-            command = request.command
+            command = own_command(request.command)
             if self._own.map is not None and self._own.refuses(session, command):
                 # It will be refused. What is stored about it is another broker's.
                 continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from understudy_broker.core.authorization import Authorization, stamped, whose
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.flow_control import (
@@ -32,12 +33,14 @@ from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
     FunctionsGet,
     GroupsGet,
+    GroupsReport,
     PromiseCreateWatched,
     PromiseUnwatch,
     PromiseWatch,
     Request,
     Response,
 )
+from understudy_broker.protocol.placement import own_command
 from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
     PromiseAnnounce,
@@ -91,6 +94,7 @@ class RequestHandlers:
         own: OwnSlots,
         members: Members,
         searches: SearchQueue,
+        authorization: Authorization,
         config: BrokerConfig,
     ) -> None:
         self._members = members
@@ -105,7 +109,7 @@ class RequestHandlers:
         self._quarantine = quarantine
         self._metrics = metrics
         self._config = config
-        self._authorize = config.authorize
+        self._authorization = authorization
         self._delays_replies = config.reply_delay_ms > 0
         # Any, because each method takes the command of its own row.
         self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
@@ -115,7 +119,6 @@ class RequestHandlers:
             PromiseAnnounce: self._apply_for_broker,
             PromiseOccur: self._apply_for_broker,
             PromiseRegisterListener: self._register_listener,
-            GroupsGet: self._report,
             FunctionsGet: self._tell_functions,
             TaskPreload: self._preload,
             PromiseSearch: self._search,
@@ -134,12 +137,20 @@ class RequestHandlers:
             text = "the slot is another broker's: ask that one"
             self._outbox.reply(session.peer, Response(request.corr, Reply(421, text)))
             return
-        refusal = self._authorize(session, command)
-        if refusal is not None:
-            self._outbox.reply(session.peer, Response(request.corr, Reply(403, refusal)))
+        if self._authorization.is_on:
+            refusal = self._authorization.refusal(session, command)
+            if refusal is not None:
+                self._outbox.reply(session.peer, Response(request.corr, Reply(403, refusal)))
+                return
+        identity = whose(session, command)
+        own = own_command(command)
+        if identity is not None and session.kind != "broker":
+            own = stamped(own, identity)
+        if type(own) is GroupsGet:
+            self._report(session, request.corr, identity, now)
             return
-        handler = self._handlers.get(type(command), self._apply)
-        handler(session, request.corr, command, now)
+        handler = self._handlers.get(type(own), self._apply)
+        handler(session, request.corr, own, now)
 
     # Commands of the store -----------------------------------------------------------------------
 
@@ -234,6 +245,10 @@ class RequestHandlers:
 
     def _preload(self, session: Session, corr: int, command: TaskPreload, now: int) -> None:
         """Let the machine check a preload; the engine answers it with the commit."""
+        if self._is_anothers(session, command):
+            text = f"task {command.id!r} is held by another session than this one"
+            self._outbox.reply(session.peer, Response(corr, Reply(403, text)))
+            return
         reply = self._machine.apply(command, now)
         if reply.ok:
             self._flow.owe(session.peer, _PRELOAD_BYTES)
@@ -311,11 +326,15 @@ class RequestHandlers:
 
     # The report ----------------------------------------------------------------------------------
 
-    def _report(self, session: Session, corr: int, _command: GroupsGet, now: int) -> None:
+    def _report(self, session: Session, corr: int, identity: str | None, now: int) -> None:
         numbers = self._metrics.read()
         report = groups_report(
             self._machine, self._dispatcher, self._sessions, self._members, numbers, now
         )
+        if self._authorization.is_on:
+            shows = self._authorization.shows_group
+            groups = tuple(each for each in report.groups if shows(identity, each.name))
+            report = GroupsReport(groups, report.counters)
         self._outbox.reply(session.peer, Response(corr, Reply(200), report))
 
     def _tell_functions(

@@ -41,6 +41,7 @@ from functools import partial
 from time import perf_counter
 from typing import Final
 
+import msgspec
 import trio
 import zmq
 
@@ -245,12 +246,10 @@ class Server:
             self._write([_refusal_event(refusal) for refusal in refusals])
 
     def expel_revoked(self) -> None:
-        """End the sessions of peers whose keys are no longer permitted, at once."""
-        revoked = self._transport.cut_revoked()
-        for peer in revoked:
-            self._core.expel(peer, self._clock())
-        if revoked:
-            self._transport.wake()
+        """End the sessions of peers whose keys or places are no longer permitted, at once."""
+        now = self._clock()
+        self._core.expulsions.apply(self._transport.cut_revoked(), now)
+        self._transport.wake()
 
     def _is_silent(self, peer: bytes) -> bool:
         """Return whether a connection that should bring pings has brought none for a lease."""
@@ -420,6 +419,8 @@ async def serve(
         )
         try:
             own_keys = None if keys is None else keys.for_brokers
+            if keys is not None:
+                config = msgspec.structs.replace(config, grant_of=keys.grant_of)
             server = Server(store, config, transport, log, accepted_clock, own_keys)
             watch = None if keys is None else partial(keys.watch, server.expel_revoked, log)
             await _serve(server, transport, context, stop, watch, on_started, task_status)
