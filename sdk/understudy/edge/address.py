@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Final
 
 from understudy.errors import ConfigurationError
@@ -62,7 +63,10 @@ def is_own(host: str) -> bool:
 
     Examples
     --------
-    >>> is_own("localhost"), is_own("edge.example")
+    >>> is_own("localhost"), is_own("127.edge.example")
     (True, False)
     """
-    return host == "localhost" or is_loopback(host)
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

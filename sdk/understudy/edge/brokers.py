@@ -29,11 +29,13 @@ from understudy_broker.link.way import Direct
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
+    Delegated,
     FunctionInfo,
     FunctionsGet,
     GroupsGet,
     GroupsReport,
     Hello,
+    OwnCommand,
     PromiseCreateWatched,
     Refused,
     Response,
@@ -63,6 +65,14 @@ class NoBrokerError(UnderstudyError):
 
 class BusyError(UnderstudyError):
     """Too many requests wait for the brokers, so no more are taken."""
+
+
+class RefusedReportError(UnderstudyError):
+    """A broker refuses to report its groups; `reply` says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.error or "the broker refuses to report its groups")
+        self.reply = reply
 
 
 #: takes a message of a broker
@@ -134,7 +144,7 @@ class Brokers:
             return
         raise NoBrokerError("no broker has answered yet, so nothing was performed. Ask again")
 
-    async def ask(self, command: AnyCommand) -> Reply:
+    async def ask(self, command: OwnCommand) -> Reply:
         """Have a command performed, and return the reply, which may be a refusal.
 
         Raises
@@ -144,7 +154,7 @@ class Brokers:
         (answer,) = await self._answers((command,))
         return answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
 
-    async def ask_all(self, commands: Sequence[AnyCommand]) -> list[Reply]:
+    async def ask_all(self, commands: Sequence[OwnCommand]) -> list[Reply]:
         """Have commands performed together, in their order in each slot; raises as `ask`.
 
         They travel in one frame to each broker, so that one commit makes them durable.
@@ -163,8 +173,16 @@ class Brokers:
             link.send(message)
 
     async def groups(self) -> GroupsReport:
-        """Return the groups with their nodes, and the brokers' counters; raises as `ask`."""
+        """Return the groups with their nodes, and the brokers' counters; raises as `ask`.
+
+        Raises
+        ------
+        RefusedReportError
+            A broker refuses it to who asks.
+        """
         (answer,) = await self._answers((GroupsGet(),))
+        if isinstance(answer, Response) and not answer.reply.ok:
+            raise RefusedReportError(answer.reply)
         if isinstance(answer, Refused) or answer.report is None:
             raise NoBrokerError(f"the broker does not report its groups: {answer}")
         return answer.report
@@ -186,7 +204,7 @@ class Brokers:
             after = found[-1].name, found[-1].version
         return found
 
-    async def _answers(self, commands: Sequence[AnyCommand]) -> list[Answer]:
+    async def _answers(self, commands: Sequence[OwnCommand]) -> list[Answer]:
         asker = ASKER.get()
         answers: dict[int, Answer] = {}
         answered = trio.Event()
@@ -212,7 +230,7 @@ class Brokers:
             )
         return [answers[place] for place in range(len(commands))]
 
-    def _request(self, command: AnyCommand, on_reply: OnReply, asker: str | None) -> None:
+    def _request(self, command: OwnCommand, on_reply: OnReply, asker: str | None) -> None:
         """Send a command; all commands of this edge go through here.
 
         Parameters
@@ -224,9 +242,11 @@ class Brokers:
         ------
         LinkFullError
         """
-        del asker  # the brokers do not take it yet
         assert self._router is not None
-        self._router.request(command, on_reply)
+        whole: AnyCommand = command
+        if asker is not None and self.has_keys:  # brokers without keys ask for nobody's rights
+            whole = Delegated(asker, command)
+        self._router.request(whole, on_reply)
 
     # Watching ------------------------------------------------------------------------------------
 

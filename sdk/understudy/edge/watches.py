@@ -12,7 +12,7 @@ import trio
 from understudy.edge.asker import ASKER
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.session import Answer, OnReply
-from understudy_broker.protocol.messages import AnyCommand, PromiseUnwatch, PromiseWatch, Response
+from understudy_broker.protocol.messages import OwnCommand, PromiseUnwatch, PromiseWatch, Response
 from understudy_store.commands import Reply
 from understudy_store.records import PromiseRecord
 
@@ -20,7 +20,7 @@ from understudy_store.records import PromiseRecord
 RENEWED_MAX: Final = 64
 
 #: sends a command for somebody (`understudy.edge.asker`)
-SendRequest: TypeAlias = Callable[[AnyCommand, OnReply, str | None], object]
+SendRequest: TypeAlias = Callable[[OwnCommand, OnReply, str | None], object]
 
 
 class Watch:

@@ -31,7 +31,7 @@ async def performed(
 
     Raises
     ------
-    Problem
+    RefusedError
         The token is not taken. Otherwise what the operation raises.
     """
     if gate is not None:

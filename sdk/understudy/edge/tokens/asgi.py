@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -10,7 +11,7 @@ import trio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from understudy.edge.asker import ASKER
-from understudy.edge.native.problems import MEDIA_TYPE, Problem
+from understudy.edge.tokens.bearer import RefusedError
 from understudy.edge.tokens.gate import TokenGate
 
 #: paths of probes, which learn nothing
@@ -48,7 +49,7 @@ class WithTokens:
             if self._has_keys:
                 await self._app(scope, receive, send)
             else:
-                await _refuse(scope, send, Problem(403, _TUNNELS))
+                await _refuse(scope, send, RefusedError(403, _TUNNELS))
             return
         if scope["type"] != "http" or _is_open(scope["raw_path"]):
             await self._app(scope, receive, send)
@@ -58,8 +59,8 @@ class WithTokens:
         ]
         try:
             bearer = await self._gate.bearer(authorization)
-        except Problem as problem:
-            await _refuse(scope, send, problem)
+        except RefusedError as error:
+            await _refuse(scope, send, error)
             return
         ASKER.set(bearer.identity)
         answer = _Answer(send)
@@ -111,19 +112,25 @@ def _is_stream(message: Message) -> bool:
     )
 
 
-async def _refuse(scope: Scope, send: Send, problem: Problem) -> None:
+async def _refuse(scope: Scope, send: Send, error: RefusedError) -> None:
     """Answer with a problem; without reading the body, so the connection ends if there is one."""
-    body = msgspec.json.encode(problem.data()) + b"\n"
+    data = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.detail,
+    }
+    body = msgspec.json.encode(data) + b"\n"
     names = {name.lower() for name, _ in scope["headers"]}
     headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(body)),
-        *((name.encode(), text.encode()) for name, text in problem.headers.items()),
+        *((name.encode(), text.encode()) for name, text in error.headers.items()),
     ]
     kind = "http"
     if scope["type"] == "websocket":
         kind = "websocket.http"
     elif names & {b"content-length", b"transfer-encoding"}:
         headers.append((b"connection", b"close"))
-    await send({"type": f"{kind}.response.start", "status": problem.status, "headers": headers})
+    await send({"type": f"{kind}.response.start", "status": error.status, "headers": headers})
     await send({"type": f"{kind}.response.body", "body": body})

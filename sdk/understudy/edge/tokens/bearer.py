@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from understudy.edge.native.problems import Problem
 from understudy.edge.tokens.rules import Issuer, Rules
 from understudy.errors import UnderstudyError
 
@@ -36,6 +35,26 @@ class UnknownKeyError(TokenError):
     def __init__(self, issuer: str) -> None:
         super().__init__("its key id (kid) is unknown")
         self.issuer = issuer
+
+
+class RefusedError(UnderstudyError):
+    """A request that is not served because of its token, or for lack of one.
+
+    Parameters
+    ----------
+    status
+        Of HTTP: 401, 403 or 503.
+    detail
+        What happened and what to do, in a sentence.
+    headers
+        Further headers of the answer.
+    """
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
 
 
 class Bearer(NamedTuple):
@@ -143,16 +162,13 @@ def sha256(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def problem_of(error: TokenError) -> Problem:
-    """Return the problem that a request gets whose token is not taken (RFC 6750)."""
+def refused(error: TokenError) -> RefusedError:
+    """Return what a request is told whose token is not taken (RFC 6750)."""
     if isinstance(error, MissingTokenError):
-        return Problem(401, str(error), {"www-authenticate": 'Bearer realm="understudy"'})
+        return RefusedError(401, str(error), {"www-authenticate": 'Bearer realm="understudy"'})
     text = str(error)
     text = f"the token is not taken: {text}" if text.startswith("it") else text
     if isinstance(error, ForeignTokenError):
-        return Problem(403, text)
-    return Problem(
-        401,
-        text,
-        {"www-authenticate": f'Bearer error="invalid_token", error_description="{text}"'},
-    )
+        return RefusedError(403, text)
+    challenge = f'Bearer error="invalid_token", error_description="{text}"'
+    return RefusedError(401, text, {"www-authenticate": challenge})

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import trio
 
 from understudy import extras
-from understudy.edge.native.problems import Problem
 from understudy.edge.tokens.bearer import (
     Bearer,
+    RefusedError,
     TokenError,
     UnknownKeyError,
     Verified,
     bearer_of,
     presented,
-    problem_of,
+    refused,
 )
 from understudy.edge.tokens.issuer_keys import Fetch, IssuerKeys, NoKeysError
 from understudy.edge.tokens.rules import Issuer, Rules, RulesError, parse_rules
@@ -152,7 +152,7 @@ class TokenGate:
 
         Raises
         ------
-        Problem
+        RefusedError
             401 the token is not taken, or there is none; 403 it is nobody's; 503 the keys of its
             issuer cannot be fetched now.
         """
@@ -167,9 +167,9 @@ class TokenGate:
                 await source.refresh()
                 return self._bearer_of(token)
         except TokenError as error:
-            raise problem_of(error) from None
+            raise refused(error) from None
         except NoKeysError as error:
-            raise Problem(503, str(error), {"retry-after": "10"}) from None
+            raise RefusedError(503, str(error), {"retry-after": "10"}) from None
 
     @contextmanager
     def lease(self, authorization: Sequence[bytes | str], bearer: Bearer) -> Iterator[Lease]:
