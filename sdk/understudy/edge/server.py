@@ -112,7 +112,8 @@ class _Stream:
         if isinstance(stream, trio.SSLStream):
             # By these, Hypercorn knows that it is one.
             self.do_handshake = stream.do_handshake
-            self.selected_alpn_protocol = stream.selected_alpn_protocol
+            # Not its bound method, which there is only after the handshake.
+            self.selected_alpn_protocol = lambda: stream.selected_alpn_protocol()
             self.transport_stream = stream.transport_stream
         else:
             self.socket = stream.socket

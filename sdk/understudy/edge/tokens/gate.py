@@ -169,7 +169,7 @@ class TokenGate:
         except TokenError as error:
             raise refused(error) from None
         except NoKeysError as error:
-            raise RefusedError(503, str(error), {"retry-after": "10"}) from None
+            raise RefusedError(503, str(error), {"retry-after": "5"}) from None
 
     @contextmanager
     def lease(self, authorization: Sequence[bytes | str], bearer: Bearer) -> Iterator[Lease]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from understudy.edge.tokens.jwts import KeySet
 
 #: Keys are fetched at most once in this time, however many unknown ones tokens name, seconds.
-REFRESH_S: Final = 10.0
+REFRESH_S: Final = 5.0
 #: After this time they are fetched again anyway, so that a key that is withdrawn does not stay.
 STALE_S: Final = 600.0
 #: If that fails all the time, they are used for so long.
