@@ -7,6 +7,7 @@ from typing import Final
 from understudy_broker.core.authorization import Authorization
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.events import EventLog
+from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.sessions import Sessions, check_hello
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, Refused
 from understudy_store.records import pid_of
@@ -23,10 +24,12 @@ class Admission:
         sessions: Sessions,
         events: EventLog,
         authorization: Authorization,
+        quotas: Quotas,
         config: BrokerConfig,
     ) -> None:
         self._sessions = sessions
         self._authorization = authorization
+        self._quotas = quotas
         self._events = events
         self._config = config
         #: open connections, and when the log last said that these are too many
@@ -75,7 +78,7 @@ class Admission:
             return Refused(409, text, fatal=True)
         other = self._sessions.by_name.get(hello.name)
         if other is None:
-            return self._no_room()
+            return self._no_room(identity)
         if other.identity != identity:
             # Whoever has another key is another one, also if it knows what the peer's hello says.
             text = (
@@ -92,9 +95,14 @@ class Admission:
             return Refused(409, text, fatal=True)
         return None
 
-    def _no_room(self) -> Refused | None:
+    def _no_room(self, identity: str | None) -> Refused | None:
         """Return the refusal of a newcomer for which there is no room; None if there is."""
         config = self._config
+        if self._quotas.is_on:
+            connected = sum(each.identity == identity for each in self._sessions)
+            text = self._quotas.connection_refusal(identity, connected)
+            if text is not None:
+                return Refused(429, text)
         if len(self._sessions) >= config.peers_max:
             text = (
                 f"it takes no more than {config.peers_max:,} peers (its setting peers_max), and so "

@@ -165,6 +165,13 @@ class Authorization:
             identity, command = command.identity, command.command
         return self._row(_Case(session, identity, self.grant(identity), self._view), command)
 
+    def fenced(self, session: Asker, identity: str | None, fence: TaskFence) -> dict[int, str]:
+        """Return the places of the commands in a fence that may not be performed, each with why."""
+        if session.kind == "broker":
+            return {}
+        case = _Case(session, identity, self.grant(identity), self._view)
+        return case.fenced(fence.id, fence.commands)
+
     def _delegation_refusal(self, session: Asker, identity: str) -> str | None:
         if session.kind != "edge":
             return "only an edge may ask for somebody else"
@@ -180,10 +187,10 @@ class Authorization:
         match command:
             case PromiseCreateWatched(create=create):
                 return case.create(create)
-            case TaskFence(id=id_, commands=commands):
-                return case.held(id_) or case.fenced(id_, commands)
-            case TaskFulfill(id=id_) | TaskRelease(id=id_) | TaskPreload(id=id_):
-                return case.held(id_)
+            case (
+                TaskFence(id=id_) | TaskFulfill(id=id_) | TaskRelease(id=id_) | TaskPreload(id=id_)
+            ):
+                return case.held(id_)  # What is in a fence, `fenced` decides.
             case TaskSuspend(id=id_, awaited=awaited):
                 others = [each for each in awaited if not each.startswith(f"{id_}.")]
                 return case.held(id_) or case.read(others)
@@ -259,12 +266,13 @@ class _Case:
                 return self._lacks("ids", place)
         return self.call(tags.get(TAG_TARGET))
 
-    def fenced(self, id_: str, commands: Iterable[PromiseCreate | PromiseSettle]) -> str | None:
+    def fenced(self, id_: str, commands: Iterable[PromiseCreate | PromiseSettle]) -> dict[int, str]:
         """Decide about what a function does: to what is below its own task it has every right."""
         below = f"{id_}."
         record = self._view.record(id_)
         places = (id_, id_ if record is None else origin_of(record))
-        for command in commands:
+        refused: dict[int, str] = {}
+        for place, command in enumerate(commands):
             is_own = command.id.startswith(below)
             if isinstance(command, PromiseSettle):
                 text = None if is_own else self.settle(command.id)
@@ -274,8 +282,8 @@ class _Case:
             else:
                 text = self._lacks("ids", command.id)
             if text is not None:
-                return text
-        return None
+                refused[place] = text
+        return refused
 
     def _graph(self, tags: dict[str, str], places: tuple[str, str], below: str) -> str | None:
         for tag in _GRAPH_TAGS:

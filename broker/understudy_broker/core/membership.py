@@ -25,6 +25,7 @@ from understudy_broker.core.function_schemas import schemas_of, shared
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
+from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.sessions import Session, Sessions, callees
 from understudy_broker.core.stalls import Stalls
 from understudy_broker.core.watches import Watches
@@ -79,6 +80,7 @@ class Membership:
         own: OwnSlots,
         edge_drops: Sequence[Callable[[Session], None]],
         authorization: Authorization,
+        quotas: Quotas,
         config: BrokerConfig,
     ) -> None:
         self._own = own
@@ -91,7 +93,7 @@ class Membership:
         self._events = events
         self._metrics = metrics
         self._config = config
-        self.admission = Admission(sessions, events, authorization, config)
+        self.admission = Admission(sessions, events, authorization, quotas, config)
         self.stalls = Stalls(machine, dispatcher, sessions, events, metrics, config)
         #: Tasks of peers that were presumed dead, but may only have been cut off, by pid.
         self._presumed_dead: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -293,8 +295,7 @@ class Membership:
         self._drop(session)
         # Its process did nothing wrong by what is known, so it is no crash.
         released = self._machine.release_pid(session.pid, now)
-        text = f"expelled, because {because}"
-        self._add_event("warning", text, session, released=len(released))
+        self._add_event("warning", f"expelled, because {because}", session, released=len(released))
 
     # Time ----------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class Receiver:
         size = len(frame)
         for message in messages:
             if type(message) is Request and session is not None:
-                refused = self._flow.admit(session, message, size)
+                refused = self._flow.admit(session, message, size, now)
                 size = 0
                 if refused is None:
                     self._queue.waiting.append((session, message))

@@ -25,6 +25,7 @@ from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.quarantine import Quarantine
+from understudy_broker.core.quotas import AGAIN_MS, Quotas
 from understudy_broker.core.reply_coalescer import may_be_delayed
 from understudy_broker.core.report import groups_report
 from understudy_broker.core.search_queue import Search, SearchQueue
@@ -34,9 +35,11 @@ from understudy_broker.protocol.messages import (
     FunctionsGet,
     GroupsGet,
     GroupsReport,
+    OwnCommand,
     PromiseCreateWatched,
     PromiseUnwatch,
     PromiseWatch,
+    Refused,
     Request,
     Response,
 )
@@ -95,6 +98,7 @@ class RequestHandlers:
         members: Members,
         searches: SearchQueue,
         authorization: Authorization,
+        quotas: Quotas,
         config: BrokerConfig,
     ) -> None:
         self._members = members
@@ -110,6 +114,7 @@ class RequestHandlers:
         self._metrics = metrics
         self._config = config
         self._authorization = authorization
+        self._quotas = quotas
         self._delays_replies = config.reply_delay_ms > 0
         # Any, because each method takes the command of its own row.
         self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
@@ -146,11 +151,41 @@ class RequestHandlers:
         own = own_command(command)
         if identity is not None and session.kind != "broker":
             own = stamped(own, identity)
+        if self._quotas.is_on and (full := self._quota_refusal(session, identity, own)) is not None:
+            self._refuse_full(session, request.corr, own, full)
+            return
         if type(own) is GroupsGet:
             self._report(session, request.corr, identity, now)
             return
+        if self._authorization.is_on and isinstance(own, TaskFence):
+            refused = self._authorization.fenced(session, identity, own)
+            if refused:
+                self._fence_in_part(session, request.corr, own, refused, now)
+                return
         handler = self._handlers.get(type(own), self._apply)
         handler(session, request.corr, own, now)
+
+    def _quota_refusal(
+        self, session: Session, identity: str | None, command: OwnCommand
+    ) -> str | None:
+        if session.kind == "broker":
+            return None
+        if isinstance(command, PromiseWatch):
+            watched = sum(len(each.watches) for each in self._sessions if each.identity == identity)
+            return self._quotas.watch_refusal(identity, watched, len(command.ids))
+        return self._quotas.refusal(identity, command)
+
+    def _refuse_full(self, session: Session, corr: int, command: OwnCommand, text: str) -> None:
+        """Refuse a command for now.
+
+        What follows on a fence supposes that it was performed, so its sender may not just wait: it
+        gives the task back.
+        """
+        if isinstance(command, TaskFence):
+            self._outbox.reply(session.peer, Response(corr, Reply(429, text)))
+            return
+        session.inflight = max(0, session.inflight - 1)
+        self._outbox.refuse(session.peer, Refused(429, text, corr=corr, retry_after_ms=AGAIN_MS))
 
     # Commands of the store -----------------------------------------------------------------------
 
@@ -170,6 +205,23 @@ class RequestHandlers:
                 self._metrics.stale_writes += 1
         delayed = self._delays_replies and may_be_delayed(session, command, reply)
         self._reply(session, corr, reply, may_be_delayed=delayed)
+
+    def _fence_in_part(
+        self, session: Session, corr: int, fence: TaskFence, refused: dict[int, str], now: int
+    ) -> None:
+        """Perform the commands of a fence but for some, of which the function hears."""
+        kept = tuple(each for n, each in enumerate(fence.commands) if n not in refused)
+        if self._is_anothers(session, fence):
+            reply = Reply(403, f"task {fence.id!r} is held by another session than this one")
+        else:
+            reply = self._machine.apply(TaskFence(fence.id, fence.version, kept, fence.full), now)
+        if reply.ok:
+            replies = iter(reply.replies or [None] * len(kept))
+            reply.replies = [
+                Reply(403, refused[n]) if n in refused else next(replies)
+                for n in range(len(fence.commands))
+            ]
+        self._reply(session, corr, reply)
 
     def _is_anothers(self, session: Session, command: Any) -> bool:
         """Return whether another peer holds (id, version), so this one may not write to it."""

@@ -10,6 +10,7 @@
     schedule = ["a/"]                   # create, read and delete schedules with such ids
     admin    = ["halt", "continue"]     # the commands of operators, each by its name
     edge     = ["team-a/*"]             # be an edge, and ask for these identities
+    limits   = { commands = 2000 }      # see `quota`
 
 Nothing is permitted that no role permits. A group or an identity is a name, or the beginning of
 names before a ``*``; an id is given by its beginning. ``"*"`` stands for all.
@@ -20,17 +21,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from understudy_broker.errors import BrokerError
+from understudy_broker.keys.errors import RightsError
+from understudy_broker.keys.quota import NO_QUOTA, Quota, parse_quota
 
 #: the commands of operators that a role may name in `admin`
 ADMIN_COMMANDS: Final = ("groups", "tasks", "halt", "continue")
 #: entries in one list of a role, and characters of one of them
 ENTRIES_MAX: Final = 1_000
 ENTRY_CHARS_MAX: Final = 255
-
-
-class RightsError(BrokerError):
-    """The file of the rights is wrong; the message says where."""
 
 
 class Names(NamedTuple):
@@ -66,7 +64,7 @@ NO_NAMES: Final = Names()
 #: the fields of a role whose entries are names, perhaps with a star, and those with beginnings
 _PATTERNS: Final = ("serve", "call", "edge")
 _PREFIXES: Final = ("ids", "settle", "cancel", "search", "schedule")
-RIGHTS: Final = (*_PATTERNS[:2], *_PREFIXES, "admin", "edge")
+RIGHTS: Final = (*_PATTERNS[:2], *_PREFIXES, "edge", "admin")
 
 
 class Grant(NamedTuple):
@@ -81,6 +79,7 @@ class Grant(NamedTuple):
     schedule: Names = NO_NAMES
     edge: Names = NO_NAMES
     admin: frozenset[str] = frozenset()
+    limits: Quota = NO_QUOTA
 
     def __or__(self, other: Grant) -> Grant:
         return Grant(
@@ -93,6 +92,7 @@ class Grant(NamedTuple):
             self.schedule | other.schedule,
             self.edge | other.edge,
             self.admin | other.admin,
+            self.limits | other.limits,
         )
 
 
@@ -119,8 +119,10 @@ def parse_role(name: str, table: Any) -> Grant:
     if not isinstance(table, dict):
         raise RightsError(f"role {name!r}: write a table [role.{name}]")
     for field in table:
-        if field not in RIGHTS:
-            raise RightsError(f"role {name!r}: {field} is no right; there are {', '.join(RIGHTS)}")
+        if field not in RIGHTS and field != "limits":
+            raise RightsError(
+                f"role {name!r}: {field} is no right; there are {', '.join(RIGHTS)}, and limits"
+            )
     fields: dict[str, Any] = {}
     for field in _PATTERNS:
         fields[field] = _names(name, field, table, is_pattern=True)
@@ -134,6 +136,7 @@ def parse_role(name: str, table: Any) -> Grant:
                 f"{', '.join(ADMIN_COMMANDS)}, and * for all"
             )
     fields["admin"] = frozenset(ADMIN_COMMANDS if "*" in admin else admin)
+    fields["limits"] = parse_quota(name, table.get("limits", {}))
     return Grant(**fields)
 
 

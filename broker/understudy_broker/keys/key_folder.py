@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from understudy_broker.keys.grants import RightsError
+from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.key_files import (
     BROKER_KEY,
     BROKER_PUBLIC,

@@ -26,14 +26,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
-from understudy_broker.keys.grants import (
-    EVERYTHING,
-    NOTHING,
-    Grant,
-    RightsError,
-    joined,
-    parse_role,
-)
+from understudy_broker.keys.errors import RightsError
+from understudy_broker.keys.grants import EVERYTHING, NOTHING, Grant, joined, parse_role
 from understudy_broker.keys.public_keys import KEY_CHARS, is_key
 
 #: the identity of the brokers of a deployment among each other; no file may give it away

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from understudy_broker.keys.grants import RightsError
+from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.rights import Holder, Rights, check_identity, parse_rights
 
 #: a file without identities

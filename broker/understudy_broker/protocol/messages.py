@@ -532,12 +532,15 @@ class Refused(Message, tag="refused", frozen=True):
         protocol version, 429 too many unanswered.
     corr
         Of the request that is refused; None: the frame is.
+    retry_after_ms
+        When the request is to be sent again. None: with the next sign of the broker.
     """
 
     status: int
     error: str
     fatal: bool = False
     corr: int | None = None
+    retry_after_ms: int | None = None
 
 
 ToBroker: TypeAlias = (

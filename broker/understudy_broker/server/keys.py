@@ -15,7 +15,8 @@ from typing import Final, TypeAlias
 import trio
 import zmq
 
-from understudy_broker.keys.grants import Grant, RightsError
+from understudy_broker.keys.errors import RightsError
+from understudy_broker.keys.grants import Grant
 from understudy_broker.keys.key_files import (
     BROKER_KEY,
     RIGHTS,

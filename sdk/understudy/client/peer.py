@@ -26,6 +26,7 @@ from understudy_broker.protocol.messages import (
     Functions,
     Hello,
     PeerKind,
+    Refused,
     Settled,
     SlotMap,
     ToPeer,
@@ -298,6 +299,9 @@ class Peer:
     def on_messages(self, link: Link, messages: list[ToPeer]) -> None:
         """Settle futures, and pass the messages on to the node."""
         assert self._node is not None
+        for message in messages:
+            if isinstance(message, Refused) and message.retry_after_ms is not None:
+                self._log.waits(message.error)
         requests = self._requests
         if requests.watches:
             for message in messages:

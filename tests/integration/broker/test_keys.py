@@ -20,7 +20,7 @@ from tests.integration.broker.peers import DEADLINE_S, Peer
 from understudy_broker.core import receiver
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import LinkError
-from understudy_broker.keys.grants import RightsError
+from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.key_files import KeyPair, new_pair, replace
 from understudy_broker.keys.key_folder import KeyFolder
 from understudy_broker.keys.peer_keys import PeerKeys

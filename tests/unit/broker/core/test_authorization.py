@@ -79,7 +79,10 @@ class Peer:
 
 def refusal(grant: Grant, command: AnyCommand, kind: str = "client") -> str | None:
     rights = Authorization({"me": grant}.get, Machine(MachineConfig()).view)
-    return rights.refusal(Peer(kind=kind), command)
+    text = rights.refusal(Peer(kind=kind), command)
+    if text is None and isinstance(command, TaskFence):
+        return next(iter(rights.fenced(Peer(kind=kind), "me", command).values()), None)
+    return text
 
 
 CALL = {TAG_TARGET: "g"}
@@ -267,6 +270,28 @@ def test_a_function_works_below_its_task_whosever_the_id_is(rig: Rig) -> None:
     assert rig.reply(B, PromiseGet("a/1")).status == 403
     assert rig.reply(B, PromiseGet("a/1.1")).ok
     assert rig.reply(B, PromiseCancel("a/1.2")).status == 403
+
+
+def test_of_a_fence_only_that_is_refused_which_lacks_a_right(rig: Rig) -> None:
+    rig.create(C, "a/1", "mail")
+    rig.one(B, Invoke)
+    inner = (
+        PromiseCreate("a/1.1", LATER, tags={TAG_TARGET: "b-x"}),
+        PromiseCreate("a/1.2", LATER, tags={TAG_TARGET: "a-x"}),
+        PromiseCreate("a/2", LATER),
+        PromiseCreate("b/2", LATER),
+    )
+    reply = rig.reply(B, TaskFence("a/1", 1, inner))
+    assert reply.ok
+    assert [None if each is None else each.status for each in reply.replies or ()] == [
+        None, 403, 403, None,
+    ]  # fmt: skip
+    assert reply.replies is not None
+    assert "call = ['a-x']" in (reply.replies[1].error or "")  # type: ignore[union-attr]
+    assert rig.reply(C, PromiseGet("a/1.1")).ok
+    assert rig.reply(C, PromiseGet("a/1.2")).status == 404
+    assert rig.reply(C, PromiseGet("a/2")).status == 404
+    assert rig.reply(A, TaskFence("a/1", 1, (PromiseCreate("b/3", LATER),))).status == 403
 
 
 def test_a_task_belongs_to_the_session_that_holds_it() -> None:

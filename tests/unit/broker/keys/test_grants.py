@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.grants import (
     ADMIN_COMMANDS,
     EVERYTHING,
     NOTHING,
     RIGHTS,
     Grant,
-    RightsError,
     joined,
     parse_role,
 )
@@ -22,7 +22,7 @@ ALL = {right: ["*"] for right in RIGHTS}
 
 def test_a_star_stands_for_all() -> None:
     assert parse_role("all", ALL) == EVERYTHING
-    assert set(RIGHTS) == set(Grant._fields)
+    assert {*RIGHTS, "limits"} == set(Grant._fields)
     assert parse_role("none", {}) == NOTHING
 
 

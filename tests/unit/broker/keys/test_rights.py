@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from understudy_broker.keys.grants import EVERYTHING, NOTHING, RightsError
+from understudy_broker.keys.errors import RightsError
+from understudy_broker.keys.grants import EVERYTHING, NOTHING
 from understudy_broker.keys.rights import BROKERS, Holder, Rights, notes_on, parse_rights
 
 A = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"

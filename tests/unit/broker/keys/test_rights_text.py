@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from understudy_broker.keys.grants import RightsError
+from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.rights import Holder, parse_rights
 from understudy_broker.keys.rights_text import (
     TEMPLATE,
