@@ -18,7 +18,7 @@ import trio
 from understudy._version import __version__
 from understudy.client.keys import process_keys
 from understudy.edge.asker import ASKER
-from understudy.edge.watches import Watches
+from understudy.edge.watches import SendRequest, Watches
 from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkFullError
@@ -107,6 +107,7 @@ class Brokers:
         self._name = f"{role}-{secrets.token_hex(4)}"
         self._boot = secrets.token_hex(4)
         self._router: Router | None = None
+        self._request: SendRequest
         self._met = trio.Event()
         self._clock_link: Link | None = None
         self._tells_functions = False
@@ -230,24 +231,6 @@ class Brokers:
             )
         return [answers[place] for place in range(len(commands))]
 
-    def _request(self, command: OwnCommand, on_reply: OnReply, asker: str | None) -> None:
-        """Send a command; all commands of this edge go through here.
-
-        Parameters
-        ----------
-        asker
-            For whom it is; None: for the edge itself.
-
-        Raises
-        ------
-        LinkFullError
-        """
-        assert self._router is not None
-        whole: AnyCommand = command
-        if asker is not None and self.has_keys:  # brokers without keys ask for nobody's rights
-            whole = Delegated(asker, command)
-        self._router.request(whole, on_reply)
-
     # Watching ------------------------------------------------------------------------------------
 
     async def settled(self, id_: str) -> PromiseRecord | Reply:
@@ -316,6 +299,7 @@ class Brokers:
     def open(self, router: Router) -> None:
         """Take the router, before it says hello to anybody."""
         self._router = router
+        self._request = partial(_request, router, self.has_keys)
         self.watches = Watches(self._request)
 
     def hello(self, link: Link) -> Hello:
@@ -382,6 +366,26 @@ class Brokers:
     def leaves(self) -> bool:
         """Return True: whenever an edge ends, it leaves nothing behind."""
         return True
+
+
+def _request(
+    router: Router, has_keys: bool, command: OwnCommand, on_reply: OnReply, asker: str | None
+) -> None:
+    """Send a command; all commands of an edge go through here.
+
+    Parameters
+    ----------
+    asker
+        For whom it is; None: for the edge itself.
+
+    Raises
+    ------
+    LinkFullError
+    """
+    whole: AnyCommand = command
+    if asker is not None and has_keys:  # brokers without keys ask for nobody's rights
+        whole = Delegated(asker, command)
+    router.request(whole, on_reply)
 
 
 @asynccontextmanager

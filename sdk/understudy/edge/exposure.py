@@ -1,4 +1,4 @@
-"""Whether an edge may listen where it is told to: beyond this machine only with tokens and TLS.
+"""The rule of where an edge may listen: beyond this machine only with tokens and TLS.
 
 Pure.
 """

@@ -87,7 +87,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
 
 
 class _Security(NamedTuple):
-    """Who is served, and how."""
+    """The tokens and the certificate of an edge, as far as it has them."""
 
     gate: TokenGate | None
     certificate: Certificate | None

@@ -88,7 +88,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
 
     @property
     def places(self) -> dict[str, tuple[str, int] | None]:
-        """Where it listens, by option."""
+        """Hosts and ports at which the edge listens, by option; None: it does not."""
         return {
             "--listen": (self.host, self.port),
             "--grpc": self.grpc,

@@ -42,7 +42,7 @@ class _Group(NamedTuple):
 
 
 class _Known:
-    """What is known of groups and functions to one who asks."""
+    """Groups and functions as one identity is told of them."""
 
     def __init__(self) -> None:
         self.groups: dict[str, GroupInfo] = {}

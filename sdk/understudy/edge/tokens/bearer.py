@@ -58,7 +58,7 @@ class RefusedError(UnderstudyError):
 
 
 class Bearer(NamedTuple):
-    """Who has sent a token that is taken.
+    """The sender of a token that is taken.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ _LOG: Final = logging.getLogger("understudy.edge")
 
 
 class Loaded(NamedTuple):
-    """What a file says.
+    """The content of a file of tokens, with that of the files that it names.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ def load(path: Path) -> Loaded:
 
 
 class Lease:
-    """What may go on for as long as a token is taken.
+    """A permission to go on for as long as a token is taken.
 
     Attributes
     ----------

@@ -45,7 +45,7 @@ _CHECKS: Final[Options] = {
 
 
 class KeysError(UnderstudyError):
-    """What should be a set of keys (JWKS) is none."""
+    """A text or an answer is no set of keys (JWKS)."""
 
 
 class Key(NamedTuple):

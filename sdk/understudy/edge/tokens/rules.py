@@ -80,7 +80,7 @@ class Issuer(NamedTuple):
 
 
 class Map(NamedTuple):
-    """Whose a JWT is: that of `identity`, if the claim is the value, or a list that has it."""
+    """A rule that gives JWTs an identity, if their claim is the value, or a list that has it."""
 
     issuer: str
     claim: str
@@ -95,7 +95,7 @@ class Map(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """Which tokens are taken, and whose they are."""
+    """The tokens that are taken, and the identities that they have."""
 
     tokens: tuple[StaticToken, ...] = ()
     issuers: Mapping[str, Issuer] = {}

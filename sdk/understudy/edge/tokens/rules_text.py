@@ -9,8 +9,8 @@ from understudy.edge.tokens.rules import Rules, RulesError, StaticToken, parse_r
 
 #: a file without tokens
 TEMPLATE: Final = """\
-# Which tokens an edge takes. It reads this file again when it changes; if something in it is wrong,
-# the file before stays in force, and the edge's log says why. To try it first:
+# The tokens that an edge takes. It reads this file again when it changes; if something in it is
+# wrong, the file before stays in force, and the edge's log says why. To try it first:
 # understudy tokens check
 #
 # [issuer."https://login.example"]     # the claim iss of its JWTs, exactly

@@ -53,8 +53,9 @@ async def ask(app: Any, path: str, *headers: tuple[bytes, bytes], kind: str = "h
     async def run() -> None:  # each request is a task of its own
         await app(scope, None, send)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run)
+    with trio.fail_after(5_000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
     return sent
 
 

@@ -168,7 +168,7 @@ def test_a_token_without_a_key_id() -> None:
 
 def test_critical_extensions_are_not_known() -> None:
     made = token(headers={"kid": "ed", "crit": ["b64"], "b64": True})
-    assert "critical" in why(made) or why(made) == "it is no JWT"
+    assert "critical" in why(made)
 
 
 @pytest.mark.parametrize(
