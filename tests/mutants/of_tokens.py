@@ -70,14 +70,6 @@ _OF_JWTS: Final = (
         swap("audience=issuer.audience,", 'audience=[issuer.audience, "other"],'),
         _JWTS,
     ),
-    _unit(
-        "token-critical",
-        None,
-        "an extension that is not known is not passed over",
-        "understudy.edge.tokens.jwts.verify",
-        swap('"crit" in header', "False"),
-        _JWTS,
-    ),
 )
 
 _OF_BEARERS: Final = (
