@@ -277,6 +277,13 @@ def test_a_bucket_gives_no_more_than_its_rate(
     assert given_ <= most + rate * now / 1_000 + 50
 
 
+def test_a_long_pause_fills_a_bucket_no_further_than_its_burst() -> None:
+    rig = rig_of(Quota(commands=10, burst=3))
+    assert not tried(rig, A, PromiseGet("p"))
+    rig.now += 100_000
+    assert [bool(tried(rig, A, PromiseGet("p"))) for _ in range(4)] == [False] * 3 + [True]
+
+
 def test_identities_without_limits_are_not_counted() -> None:
     rig = rig_of(Quota(pending=1))
     for n in range(50):
