@@ -35,6 +35,7 @@ from understudy_broker.keys.rights_text import lines_of
 
 ROLES = """
 [role.shop]
+serve = ["web"]
 call = ["g"]
 ids = ["g/", "a-"]
 search = ["a-"]
@@ -295,6 +296,16 @@ def test_the_published_protocol_with_a_token(world: World) -> None:
     token = world.issuer.token()
     assert world.ask(token, "/", "POST", json=request).json()["head"]["status"] == 404
     assert world.ask(world.ci, "/", "POST", json=request).json()["head"]["status"] == 403
+
+
+def test_to_listen_at_a_group_needs_the_right_to_serve_it(world: World) -> None:
+    token = world.issuer.token(seconds=-58)
+    refused = world.ask(token, "/poll/g/1")
+    assert (refused.status_code, "may not listen" in refused.text) == (403, True), refused.text
+    taken = world.ask(token, "/poll/web/1")
+    assert (taken.status_code, taken.text) == (200, "")  # until its token has expired
+    refused = world.ask(world.ci, "/poll/web/1")
+    assert refused.status_code == 403
 
 
 def test_a_new_key_of_the_issuer_is_fetched_once(world: World) -> None:

@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from understudy.errors import ConfigurationError
-from understudy_broker.keys.grants import RightsError
+from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.rights import check_identity
 
 #: tokens of one identity that may be taken at a time
