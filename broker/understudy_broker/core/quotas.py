@@ -18,6 +18,9 @@ from understudy_store.commands import PromiseCreate, ScheduleCreate, TaskCreate,
 from understudy_store.machine import MachineView
 from understudy_store.records import TAG_IDENTITY, PromiseRecord, ScheduleRecord
 
+#: What functions create may go so many times beyond the limits. If calls from outside could fill
+#: them, no function could make the calls without which it never ends.
+FUNCTIONS_TIMES: Final = 2
 #: after which time something that is full is tried again, milliseconds
 AGAIN_MS: Final = 1_000
 
@@ -167,12 +170,14 @@ class Quotas:
             return None
         usage = self.usage(identity)
         size = sum(len(create.param.data or b"") for create in creates)
-        if quota.pending is not None and usage.pending + usage.new + len(creates) > quota.pending:
+        times = FUNCTIONS_TIMES if isinstance(command, TaskFence) else 1
+        pending, stored = quota.pending, quota.stored
+        if pending is not None and usage.pending + usage.new + len(creates) > times * pending:
             usage.refusals += 1
-            return _full(identity, "pending promises", quota.pending)
-        if quota.stored is not None and usage.stored + usage.new_stored + size > quota.stored:
+            return _full(identity, "pending promises", times * pending)
+        if stored is not None and usage.stored + usage.new_stored + size > times * stored:
             usage.refusals += 1
-            return _full(identity, "bytes in the arguments of pending promises", quota.stored)
+            return _full(identity, "bytes in the arguments of pending promises", times * stored)
         usage.new += len(creates)
         usage.new_stored += size
         self._with_new.add(identity)

@@ -164,13 +164,16 @@ def test_what_is_created_again_does_not_count_twice() -> None:
 
 def test_a_fence_beyond_the_limit_goes_back_whole_as_a_reply() -> None:
     """Its sender gives the task back. What it has sent after the fence must not be performed."""
-    rig = rig_of(Quota(pending=2))
+    rig = rig_of(Quota(pending=2, stored=10))
     rig.create(A, "p")
     rig.one(N, Invoke)
-    inner = tuple(PromiseCreate(f"p.{n}", LATER) for n in range(2))
+    inner = tuple(PromiseCreate(f"p.{n}", LATER) for n in range(4))
     reply = rig.reply(N, TaskFence("p", 1, inner))
-    assert (reply.status, "pending promises" in (reply.error or "")) == (429, True)
-    assert rig.reply(N, TaskFence("p", 1, inner[:1])).ok
+    assert (reply.status, "of 4 pending promises" in (reply.error or "")) == (429, True)
+    large = PromiseCreate("p.9", LATER, Value({}, b"x" * 20))
+    assert "of 20 bytes" in (rig.reply(N, TaskFence("p", 1, (large,))).error or "")
+    assert rig.reply(N, TaskFence("p", 1, inner[:3])).ok
+    assert tried(rig, A, PromiseCreate("q", LATER))
     assert rig.reply(N, TaskFulfill("p", 1, "resolved")).ok
 
 
