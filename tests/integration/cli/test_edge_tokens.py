@@ -427,7 +427,8 @@ def call(world: World, token: str | None, method: Any) -> grpc.StatusCode:
             method(UnderstudyStub(channel), metadata=metadata, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             found: Any = error  # a call, too
-            return found.code()
+            code: grpc.StatusCode = found.code()
+            return code
         return grpc.StatusCode.OK
 
 

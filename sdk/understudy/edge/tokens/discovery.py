@@ -22,6 +22,7 @@ WELL_KNOWN: Final = "/.well-known/openid-configuration"
 FETCH_S: Final = 5.0
 BODY_BYTES_MAX: Final = 512 * 1024
 _OK: Final = 200
+_HEADERS: Final = [("accept", "application/json")]
 
 
 async def fetch_keys(issuer: str) -> KeySet:
@@ -39,9 +40,8 @@ async def fetch_keys(issuer: str) -> KeySet:
     """
     try:
         with trio.fail_after(FETCH_S):
-            async with httpcore.AsyncConnectionPool(ssl_context=_context()) as pool:
-                document = await _get(pool, issuer.rstrip("/") + WELL_KNOWN)
-                return parse_keys(await _get(pool, _keys_url(document, issuer)))
+            document = await _get(issuer.rstrip("/") + WELL_KNOWN)
+            return parse_keys(await _get(_keys_url(document, issuer)))
     except trio.TooSlowError:
         raise KeysError(f"it has not answered in {FETCH_S:g} s") from None
     except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
@@ -58,15 +58,27 @@ def _keys_url(document: object, issuer: str) -> str:
     return url
 
 
-async def _get(pool: httpcore.AsyncConnectionPool, url: str) -> object:
-    async with pool.stream("GET", url, headers={"accept": "application/json"}) as response:
+async def _get(url: str) -> object:
+    body = b""
+    origin = httpcore.URL(url).origin
+    async with (
+        httpcore.AsyncHTTPConnection(origin, ssl_context=_context()) as connection,
+        connection.stream("GET", url, headers=_HEADERS) as response,
+    ):
         if response.status != _OK:
             raise KeysError(f"{url} answers with status {response.status}")
-        body = b""
-        async for part in response.aiter_stream():
-            body += part
-            if len(body) > BODY_BYTES_MAX:
-                raise KeysError(f"{url} answers with more than {BODY_BYTES_MAX:,} bytes")
+        try:
+            async for part in response.aiter_stream():
+                body += part
+                if len(body) > BODY_BYTES_MAX:
+                    # To its end, which comes at once then: a generator that is left before it is
+                    # closed by nobody.
+                    await connection.aclose()
+        except httpcore.NetworkError:
+            if len(body) <= BODY_BYTES_MAX:
+                raise
+    if len(body) > BODY_BYTES_MAX:
+        raise KeysError(f"{url} answers with more than {BODY_BYTES_MAX:,} bytes")
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -51,7 +51,7 @@ def claims(**more: Any) -> dict[str, Any]:
     return {name: value for name, value in {**found, **more}.items() if value is not None}
 
 
-def token(key: Any = None, algorithm: str = "EdDSA", headers: Any = None, **more: Any) -> str:
+def token(key: Any = None, algorithm: Any = "EdDSA", headers: Any = None, **more: Any) -> str:
     """Return a token, by default of the Ed25519 key."""
     return jwt.encode(claims(**more), key or ed_key(), algorithm, headers or {"kid": "ed"})
 

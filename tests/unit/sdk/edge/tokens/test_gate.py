@@ -136,6 +136,7 @@ async def test_nothing_is_said_of_a_token_whose_issuer_is_down(
 async def test_keys_that_are_withdrawn_do_not_stay(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 20)
     monkeypatch.setattr(TokenGate, "_reread", lambda self: None)  # no thread with such a clock
     publisher = Publisher()
     gate = gate_of(write(tmp_path, WITH_ISSUER), publisher)
@@ -227,7 +228,7 @@ async def test_a_stream_ends_with_its_token(
     began = trio.current_time()
     with gate.lease(authorization, bearer) as lease:
         lease.end_with_token()
-        await trio.sleep_forever()
+        await trio.Event().wait()
     assert lease.scope.cancelled_caught
     assert trio.current_time() - began == pytest.approx(10)
     with trio.move_on_after(1e6), gate.lease(authorization, bearer):
@@ -247,7 +248,7 @@ async def test_a_stream_ends_when_its_token_is_taken_out_of_the_file(
         bearer = await gate.bearer(authorization)
         with gate.lease(authorization, bearer) as lease:
             lease.end_with_token()
-            await trio.sleep_forever()
+            await trio.Event().wait()
         ended.append(name)
 
     async with running(gate), trio.open_nursery() as nursery:

@@ -167,7 +167,10 @@ def test_a_token_without_a_key_id() -> None:
 
 
 def test_critical_extensions_are_not_known() -> None:
-    for more in ({"crit": ["b64"], "b64": True}, {"crit": ["x"], "x": 1}, {"crit": []}):
+    headers: list[dict[str, Any]] = [
+        {"crit": ["b64"], "b64": True}, {"crit": ["x"], "x": 1}, {"crit": []},
+    ]  # fmt: skip
+    for more in headers:
         assert why(token(headers={"kid": "ed", **more})) == "it is no JWT"
 
 
