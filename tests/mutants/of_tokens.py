@@ -221,6 +221,14 @@ _OF_GATES: Final = (
         "test_exposure.py",
     ),
     _unit(
+        "listener-of-another-identity",
+        None,
+        "the name of a listener is one identity's alone",
+        "understudy.edge.resonate.streams.Streams.is_taken",
+        swap("streams[0].identity != listener.identity", "not streams"),
+        "resonate/test_streams.py",
+    ),
+    _unit(
         "watch-of-another",
         None,
         "a watch that is refused to one is not refused to others",
