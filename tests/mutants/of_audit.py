@@ -33,7 +33,7 @@ _CHAINS: Final = (
         "control-characters-written",
         None,
         "nothing in a line commands a terminal",
-        "understudy_broker.audit.chain._line",
+        "understudy_broker.audit.chain._encoded",
         swap("ensure_ascii=True", "ensure_ascii=False"),
         _CHAIN,
     ),
