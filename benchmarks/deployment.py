@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ from understudy import BrokerUnavailableError, Runtime
 from understudy.bench.deployment import free_port, node_count
 from understudy.bench.runner import GROUP
 from understudy.cli.deployment import read_placement
+from understudy_broker.keys.key_files import BROKER_PUBLIC, new_pair, write_pair
+from understudy_broker.keys.key_folder import KeyFolder
+from understudy_broker.keys.peer_keys import BROKER_KEY_ENV, KEY_ENV
+from understudy_broker.keys.rights import Holder
+from understudy_broker.keys.rights_text import with_identity
 from understudy_store.slots import SLOTS
 
 APP = "benchmarks.app:runtime"
@@ -37,6 +42,8 @@ class Deployment:
         has a file in the folder.
     settings
         Of the brokers, each as ``name=value``.
+    keys
+        A folder for the keys that brokers and peers are to have; None: they have none.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Deployment:
         store: Path | str | None = None,
         names: Sequence[str] = (),
         settings: Sequence[str] = (),
+        keys: Path | None = None,
     ) -> None:
         self.folder = folder
         self.addresses = {name: f"tcp://127.0.0.1:{free_port()}" for name in names or ("broker",)}
@@ -55,10 +63,25 @@ class Deployment:
         self._log_path = folder / "processes.txt"
         self._log = self._log_path.open("ab")
         self._number = 0
+        self._keys = keys
+        if keys is not None:
+            KeyFolder(keys).create()
+
+    def key_of(self, identity: str, role: str = "everything") -> dict[str, str]:
+        """Make a key; return the environment of a process that has it. Without keys it is empty."""
+        if self._keys is None:
+            return {}
+        pair, file = new_pair(identity), self._keys / f"{identity.replace('/', '.')}.key"
+        write_pair(file, pair)
+        holder = Holder(identity, pair.public, roles=(role,))
+        KeyFolder(self._keys).change(lambda text: with_identity(text, holder))
+        return {KEY_ENV: str(file), BROKER_KEY_ENV: str(self._keys / BROKER_PUBLIC)}
 
     def start_broker(self) -> None:
         """Start the broker, or all of them; clients wait until they answer."""
         settings = [argument for each in self._settings for argument in ("--set", each)]
+        if self._keys is not None:
+            settings += ["--keys", str(self._keys)]
         if len(self.addresses) > 1 and not isinstance(self._store, str):
             file = self._write_tables()
             for name in self.addresses:
@@ -102,17 +125,19 @@ class Deployment:
         """Start one more node; return its name."""
         self._number += 1
         name = f"node-{self._number}"
-        self.start(name, "node", APP, "--id", name)
+        self.start(name, "node", APP, "--id", name, environment=self.key_of(name))
         return name
 
-    def start(self, name: str, *arguments: str) -> None:
+    def start(
+        self, name: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Start a command of the command line."""
         self.processes[name] = subprocess.Popen(
             [sys.executable, "-m", "understudy", *arguments],
             stdout=self._log,
             stderr=self._log,
             cwd=ROOT,
-            env={**os.environ, "UNDERSTUDY_URL": self.url},
+            env={**os.environ, "UNDERSTUDY_URL": self.url, **(environment or {})},
         )
 
     def ask(self, *arguments: str) -> Any:
@@ -145,9 +170,22 @@ class Deployment:
 
 
 @contextmanager
-def client_of(url: str) -> Iterator[Runtime]:
-    """Open a client whose calls go to the nodes; it waits for a broker that is still starting."""
-    runtime = Runtime(group="bench-client", url=url, connect_timeout=PATIENCE_S)
+def client_of(url: str, keys: Mapping[str, str] | None = None) -> Iterator[Runtime]:
+    """Open a client whose calls go to the nodes; it waits for a broker that is still starting.
+
+    Parameters
+    ----------
+    keys
+        What `Deployment.key_of` has returned for it.
+    """
+    found = keys or {}
+    runtime = Runtime(
+        group="bench-client",
+        url=url,
+        connect_timeout=PATIENCE_S,
+        key=found.get(KEY_ENV),
+        broker_key=found.get(BROKER_KEY_ENV),
+    )
     try:
         yield runtime.options(target=GROUP)
     finally:

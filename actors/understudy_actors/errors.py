@@ -54,6 +54,14 @@ class NonDeterminismError(ActorError):
         )
 
 
+class UnreadableError(ActorError):
+    """A stored value cannot be read in this process, though another one could: it lacks a key.
+
+    Like `NonDeterminismError` it is never a call's result: a task that needs the value is parked,
+    with this error as the cause, and goes on where it was when it is continued.
+    """
+
+
 class CommandError(ActorError):
     """The broker refused a command.
 

@@ -53,6 +53,7 @@ from understudy_actors.interpreter.requests import (
     Subroutine,
     method_of,
 )
+from understudy_store.records import TAG_IDENTITY
 
 if TYPE_CHECKING:
     from understudy.registry import Function
@@ -100,6 +101,23 @@ class Info(NamedTuple):
     timeout: float
     tags: dict[str, str]
     version: int
+
+    @property
+    def caller(self) -> str | None:
+        """The identity that has made the call, as the broker knows it by its key.
+
+        None, if the broker had no keys when the call was made. Do not rely on it with a broker
+        without keys: there anybody may give a call any tags.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def who(ctx):
+        ...     return ctx.info.caller
+        >>> print(runtime.rpc("who-1", who).result())
+        None
+        """
+        return self.tags.get(TAG_IDENTITY)
 
 
 class NodeView(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from understudy import unanswered
+from understudy_actors import errors as _actors
 from understudy_actors.errors import CommandError as CommandError
 from understudy_actors.errors import LateOptionsError as LateOptionsError
 from understudy_actors.errors import NonDeterminismError as NonDeterminismError
@@ -298,6 +299,14 @@ class DecodingError(UnderstudyError):
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"
+
+
+class SealedValueError(DecodingError, _actors.UnreadableError):
+    """A value cannot be opened: this process lacks the key, or the value was changed or moved.
+
+    It says nothing about the call, which has the result that it has for those with the key. A task
+    whose node cannot open a value is parked.
+    """
 
 
 class RemoteError(UnderstudyError):

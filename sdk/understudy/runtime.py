@@ -8,7 +8,6 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
 
 from understudy.client.address import broker_address
@@ -22,6 +21,7 @@ from understudy.handle import Handle, Handles, in_async_code
 from understudy.options import (
     UNSET,
     CallOptions,
+    check_bool,
     check_int,
     check_retry,
     check_text,
@@ -110,6 +110,13 @@ class Runtime:
         `ConfigurationError` if that fails.
     broker_key : str or path, optional
         The brokers' public key, or its path. By default UNDERSTUDY_BROKER_KEY, else none.
+    seal_keys : str or path, optional
+        The path of a file of seal keys, or the name of a systemd credential: arguments, results and
+        errors are then encrypted before they leave this process (the extra [seal]). By default
+        UNDERSTUDY_SEAL_KEYS, else none. It is read as `key` is.
+    seal_required : bool, optional
+        Whether values that are not sealed are refused. By default as UNDERSTUDY_SEAL_REQUIRED says,
+        else False.
 
     Attributes
     ----------
@@ -156,6 +163,8 @@ class Runtime:
         task_source: str | None = None,
         key: str | os.PathLike[str] | None = None,
         broker_key: str | os.PathLike[str] | None = None,
+        seal_keys: str | os.PathLike[str] | None = None,
+        seal_required: bool | None = None,
     ) -> None:
         group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
         env = NodeEnvironment(
@@ -175,6 +184,7 @@ class Runtime:
             pickle=pickle,
             task_source=_task_source(task_source),
             keys=(_path("key", key), _path("broker_key", broker_key)),
+            seals=(_path("seal_keys", seal_keys), _flag("seal_required", seal_required)),
         )
         self.task_source = self.session.task_source and self.session.task_source.target
         self.promises = Promises(self.session)
@@ -193,6 +203,7 @@ class Runtime:
         retry: Retry | None = None,
         concurrency: int = CONCURRENCY,
         loop: LoopName = "trio",
+        seal_keys: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Make a runtime with a broker and a store of its own: no other program is needed.
 
@@ -201,7 +212,7 @@ class Runtime:
         store : str, optional
             ``"memory"``, or a path: then calls survive this process, and the next one that opens
             the same path goes on with them.
-        group, id, timeout, retry, concurrency, loop
+        group, id, timeout, retry, concurrency, loop, seal_keys
             As for `Runtime`; the group is ``local`` by default.
         pickle : bool, optional
             Whether values other than plain data may travel by cloudpickle. True by default,
@@ -244,6 +255,7 @@ class Runtime:
             concurrency=concurrency,
             loop=loop,
             task_source="",
+            seal_keys=seal_keys,
         )
         runtime.session.embedded = embedded
         runtime.session.pickle_asked = bool(pickle)
@@ -936,23 +948,13 @@ class Runtime:
 
     __enter__ = _enter
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.stop()
 
     async def __aenter__(self) -> Self:
         return self.start()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await _in_thread(self.stop)
 
 
@@ -967,6 +969,12 @@ def _path(option: str, value: str | os.PathLike[str] | None) -> str | None:
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     check_text(option, text)
     return text
+
+
+def _flag(option: str, value: bool | None) -> bool | None:
+    if value is not None:
+        check_bool(option, value)
+    return value
 
 
 def _task_source(url: str | None) -> TaskSourceAddress | None:

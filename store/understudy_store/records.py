@@ -57,6 +57,8 @@ TAG_ORIGIN: Final = "understudy:origin"
 TAG_BRANCH: Final = "understudy:branch"
 #: id of the promise whose function made the call, where that is not the branch itself
 TAG_PARENT: Final = "understudy:parent"
+#: the identity that has created it; a broker with keys sets it, and lets nobody else do so
+TAG_IDENTITY: Final = "understudy:identity"
 #: epoch milliseconds before which the task is not due
 TAG_DELAY: Final = "understudy:delay"
 #: integer from -100 to 100 as text; higher goes first within a group

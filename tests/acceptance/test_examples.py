@@ -54,6 +54,15 @@ OUTPUT = {
         r"a price: 15\.0\nthe same call: True as order-7\n"
         r"an order: 2 of 'Emma' for 4\.0, approved by Ann"
     ),
+    "two_teams": (
+        r"a letter to Ann, for shop/node\nmail reads what is the shop's: 403\n"
+        r"mail calls what is the shop's: 403"
+    ),
+    "sealed_values": (
+        r"charge-1: charged the card 4711-0815\nthe id is in the files: True\n"
+        r"the card is in the files: False\nwithout the key there is no result\n"
+        r"with the key: charge-1: charged the card 4711-0815"
+    ),
     "async_style": r"foo\(4\) = 45",
     "spawn_nodes": (
         r"every sum was correct: True\nnodes that worked: 2\nthey are the spawned ones: True"

@@ -72,14 +72,6 @@ _GETTING_IN: Final = (
         swap("if other is not holder:", "if other is None:"),
         _RIGHTS,
     ),
-    _unit(
-        "roles-not-obeyed",
-        None,
-        "rules that would not be obeyed are refused",
-        "understudy_broker.keys.rights.parse_rights",
-        swap('if "role" in raw:', 'if "rolle" in raw:'),
-        _RIGHTS,
-    ),
 )
 
 _BEING_IN: Final = (

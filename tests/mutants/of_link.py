@@ -53,7 +53,7 @@ _SESSIONS: Final = (
         None,
         "a request refused with 429 is sent again after an answer or a heartbeat",
         "understudy_broker.link.session.LinkSession.receive",
-        drop("self._throttled = False"),
+        drop("self._throttle.heard()"),
         _SESSION,
     ),
     _mutant(

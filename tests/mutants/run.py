@@ -35,9 +35,11 @@ from tests.mutants import (
     of_postgres,
     of_promises,
     of_relay,
+    of_rights,
     of_routing,
     of_schedules,
     of_sdk,
+    of_seals,
     of_sharing,
     of_slot_moves,
     of_slot_stores,
@@ -77,6 +79,7 @@ _LISTS: Final = (
     of_membership,
     of_keys,
     of_audit,
+    of_rights,
     of_link,
     of_routing,
     of_slot_stores,
@@ -88,6 +91,7 @@ _LISTS: Final = (
     of_interpreter,
     of_workers,
     of_sdk,
+    of_seals,
     of_values,
 )
 MUTANTS: Final[tuple[Mutant, ...]] = tuple(mutant for each in _LISTS for mutant in each.MUTANTS)

@@ -34,16 +34,20 @@ def test_a_crash_at_each_point_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", BETWEEN, ids=lambda name: name.replace(" ", "-"))
 def test_a_crash_of_either_broker_changes_nothing(name: str) -> None:
-    """The nodes and the caller have their turns as well."""
+    """At each step one broker crashes; the nodes and the caller have their turns as well.
+
+    `make crashes` lets each of them crash at each step.
+    """
     others = [victim for victim in VICTIMS_OF_TWO if victim not in ("a", "b")]
     stops = [
         stop
         for stop in singles(name)
-        if stop[0][1] in ("a", "b") or stop[0][1] == others[stop[0][0] % len(others)]
+        if stop[0][1] == "ab"[stop[0][0] % 2]
+        or (stop[0][0] % 3 == 0 and stop[0][1] == others[stop[0][0] // 3 % len(others)])
     ]
     tried = try_stops(name, stops)
     assert not tried.wrong, "\n".join(tried.wrong[:5])
-    assert tried.plays == 3 * tried.points
+    assert tried.plays == len(stops) > tried.points
     assert tried.points > 50
 
 

@@ -81,10 +81,10 @@ def paused(at: int) -> World:
 def test_a_broker_that_is_stopped_at_any_moment_is_fenced() -> None:
     """Some are stopped when a commit is about to be sent, and only that finds it out."""
     counts: Counter[str] = Counter()
-    for at in range(241, 341, 2):
+    for at in range(241, 341, 3):
         counts.update(paused(at).counts)
-    assert counts["takeovers"] > 40
-    assert counts["commits refused: fenced"] > 3
+    assert counts["takeovers"] > 26
+    assert counts["commits refused: fenced"] > 1
 
 
 def test_some_worlds_have_a_shared_database() -> None:

@@ -304,9 +304,7 @@ class JoinWait(Wait):
     def _stored_winner(self, id: str) -> int | None:
         """Return the place that is stored in the promise of a race; None if it is not decided."""
         replay = self._calls.replay
-        if not replay.is_settled(id):
-            return None
-        return int(replay.values.decode_value(replay.known[id].value.data))
+        return int(replay.read(replay.known[id])) if replay.is_settled(id) else None
 
     def _settled_at(self, part: Promise[Any] | Join) -> int | None:
         """Return when a part settled, by the times in the store; None if it has not."""
@@ -344,6 +342,8 @@ class JoinWait(Wait):
             try:
                 return self._value_of(join.parts[place])
             except BaseException as error:
+                if error is self._calls.replay.mismatch:
+                    raise
                 note_place(error, self._calls.replay, "ctx.race", place, _named(join.parts[place]))
                 raise
         values: list[Any] = []
@@ -354,6 +354,8 @@ class JoinWait(Wait):
                 values.extend(map(self._value_of, parts))
                 return values
             except BaseException as error:
+                if error is self._calls.replay.mismatch:
+                    raise
                 place = len(values)
                 failed = _named(join.parts[place])
                 note_place(error, self._calls.replay, join.request.label, place, failed)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from understudy_actors.errors import CommandError, NonDeterminismError
+from understudy_actors.errors import CommandError, NonDeterminismError, UnreadableError
 from understudy_actors.interpreter.determinism import (
     are_alike,
     defined_at,
@@ -61,8 +61,8 @@ class ReplayState(msgspec.Struct, eq=False):
     #: The node's thread adds to it.
     refused: dict[str, CommandError] = NO_NAMES
     #: A mismatch that this run itself has found. It is compared by identity, because an awaited
-    #: call may fail with an error of the same class.
-    mismatch: NonDeterminismError | None = None
+    #: call may fail with an error of the same class. Also a value that cannot be read here.
+    mismatch: NonDeterminismError | UnreadableError | None = None
 
     @property
     def replaying(self) -> bool:
@@ -176,7 +176,7 @@ class ReplayState(msgspec.Struct, eq=False):
 
     def mismatch_at_end(
         self, fn: Callable[..., Any], raised: BaseException | None
-    ) -> NonDeterminismError | None:
+    ) -> NonDeterminismError | UnreadableError | None:
         """Return where code and history differ, for a function that has ended; None: nowhere.
 
         Parameters
@@ -201,9 +201,25 @@ class ReplayState(msgspec.Struct, eq=False):
         record = self.known[promise.id]
         self.strand.see(record.settled_at)
         if record.state == RESOLVED:
-            return self.values.decode_value(record.value.data, promise.hint)
+            return self.read(record, promise.hint)
         self.hear((promise,))
-        raise self.values.settled_error(record)
+        try:
+            error = self.values.settled_error(record)
+        except UnreadableError as unreadable:
+            self.mismatch = unreadable
+            raise
+        raise error
+
+    def read(self, record: PromiseRecord, hint: Any = None) -> Any:
+        """Return the value of a resolved promise; if it cannot be read here, that is a mismatch.
+
+        The function does not hear of that: it is no result that this process lacks a key.
+        """
+        try:
+            return self.values.decode_value(record.value.data, hint)
+        except UnreadableError as unreadable:
+            self.mismatch = unreadable
+            raise
 
     def refuse(self, id: str, error: CommandError) -> None:
         """Note that the store has refused the call `id`; called on the node's thread.

@@ -68,6 +68,7 @@ from collections.abc import Callable
 from contextvars import Context as Variables
 from typing import Any, Final
 
+from understudy_actors.errors import NonDeterminismError, UnreadableError
 from understudy_actors.interpreter.bodies import BODIES, body_of
 from understudy_actors.interpreter.child_calls import ChildCalls
 from understudy_actors.interpreter.child_commands import CallFrame
@@ -305,7 +306,10 @@ class Routine:
             try:
                 args, kwargs = self.env.values.decode_call(function, self._data)
             except BaseException as error:
-                self._end(failure(self.env.values, error, self.attempt))
+                if isinstance(error, UnreadableError):
+                    _park(self, self._stack, error)
+                else:
+                    self._end(failure(self.env.values, error, self.attempt))
                 return
         try:
             result = function.fn(self.env.make_context(self), *args, **kwargs)
@@ -333,6 +337,9 @@ class Routine:
         try:
             value = wait.finish()
         except BaseException as raised:
+            if raised is self.replay.mismatch:
+                _park(self, self._stack, raised)
+                return
             value, error = None, raised
         if isinstance(value, Wait):
             self.wait = value
@@ -367,12 +374,7 @@ class Routine:
                 value, error = answer(calls, asked), None
             except BaseException as raised:
                 if raised is self.replay.mismatch:
-                    # It is not thrown into the function, which could catch it and go on. What a
-                    # coroutine has opened is unwound by its loop, when the run is dropped.
-                    if not coroutine:
-                        set_aside(stack)
-                    calls.result = StepResult(mismatch=self.replay.mismatch)
-                    self.wait = endless()
+                    _park(self, stack, raised)
                     return
                 value, error = None, raised
             if isinstance(value, Wait):
@@ -427,8 +429,7 @@ class Routine:
         replay = self.replay
         mismatch = replay.mismatch_at_end(self.function.fn, outcome.error)
         if mismatch is not None:
-            # What the step has asked for so far is of no account either.
-            self.calls.result = StepResult(mismatch=mismatch)
+            self.calls.result = StepResult(mismatch=mismatch)  # nothing that it has asked for
             return
         if replay.attached or self.sent + len(self.calls.result.commands) > self._answered:
             self.ended = outcome
@@ -459,6 +460,19 @@ class Routine:
             time_ms=self.replay.own.time_ms,
             variables=self._inherited,
         )
+
+
+def _park(routine: Routine, stack: Stack, mismatch: NonDeterminismError | UnreadableError) -> None:
+    """Ask for nothing but that the task of `routine` be parked.
+
+    The mismatch is not thrown into the function, which could catch it and go on. What a coroutine
+    has opened is unwound by its loop, when the run is dropped.
+    """
+    routine.replay.mismatch = mismatch
+    if routine.kind != "coroutine":
+        set_aside(stack)
+    routine.calls.result = StepResult(mismatch=mismatch)
+    routine.wait = endless()
 
 
 def local_routine(

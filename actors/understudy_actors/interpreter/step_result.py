@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from understudy_actors.errors import NonDeterminismError
+from understudy_actors.errors import NonDeterminismError, UnreadableError
 from understudy_actors.interpreter.empty import NO_LIST
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.ports import FunctionLike
@@ -52,8 +52,9 @@ class StepResult(msgspec.Struct, eq=False):
     retry_error: BaseException | None = None
     #: attempts that its policy allows; None: it does not say
     attempts_max: int | None = None
-    #: The history does not suit the code: the task is to be parked, and nothing else is asked for.
-    mismatch: NonDeterminismError | None = None
+    #: The history does not suit the code, or cannot be read here: the task is to be parked, and
+    #: nothing else is asked for.
+    mismatch: NonDeterminismError | UnreadableError | None = None
     #: the object that a coroutine yielded to its event loop (a *trap*), which may be None
     trap: Any = NO_TRAP
 

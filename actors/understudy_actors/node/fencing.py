@@ -38,6 +38,8 @@ from understudy_store.slots import slot_of
 
 T = TypeVar("T")
 
+#: how long a task waits that is given back because an identity is over its quota
+QUOTA_DELAY_MS: Final = 2_000
 #: pause before a task is offered again that the broker did not let this node park
 UNPARKED_DELAY_MS: Final = 60_000
 
@@ -320,6 +322,15 @@ class Fencing:
             found = answer.reply.promise if isinstance(answer, Response) else None
             is_over = found is not None and found.settled
             self._state.lose(activation, text or "the lease was lost", is_over=is_over)
+        elif status == 429:
+            # That is no failure of the function: it goes on once there is room.
+            state, again = self._state, QUOTA_DELAY_MS
+            if state.log is not None:
+                state.log(f"{activation.id} is given back for {again / 1_000:g} s: {text}")
+            state.leave_running(activation, Phase.ENDING)
+            release = TaskRelease(activation.id, activation.version, again, cause=printable(text))
+            self._link.request(release, ignore_reply)
+            state.drop(activation)
         else:
             # The lease is still this node's, so nobody else would ever end the task.
             self.fail(activation, CommandError(status, f"{activation.id}: {text}"))

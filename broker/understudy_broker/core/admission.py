@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from understudy_broker.core.authorization import Authorization
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.events import EventLog
+from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.sessions import Sessions, check_hello
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, Refused
 from understudy_store.records import pid_of
@@ -17,8 +19,17 @@ CROWDED_REPEAT_MS: Final = 60_000
 class Admission:
     """Decides which peers may join."""
 
-    def __init__(self, sessions: Sessions, events: EventLog, config: BrokerConfig) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        events: EventLog,
+        authorization: Authorization,
+        quotas: Quotas,
+        config: BrokerConfig,
+    ) -> None:
         self._sessions = sessions
+        self._authorization = authorization
+        self._quotas = quotas
         self._events = events
         self._config = config
         #: open connections, and when the log last said that these are too many
@@ -71,9 +82,19 @@ class Admission:
         wrong = check_hello(hello, self._config)
         if wrong is not None:
             return Refused(400, wrong, fatal=True)
+        lacks = self._authorization.join_refusal(hello.kind, hello.group, identity)
+        if lacks is not None:
+            return Refused(403, lacks, fatal=True)
+        owner = self._sessions.kept_for(hello.name, identity)
+        if owner is not None:
+            text = (
+                f"the name {hello.name!r} is kept for {owner!r}, whose connection has just ended: "
+                "give this one another name"
+            )
+            return Refused(409, text, fatal=True)
         other = self._sessions.by_name.get(hello.name)
         if other is None:
-            return self._no_room()
+            return self._no_room(identity)
         if other.identity != identity:
             # Whoever has another key is another one, also if it knows what the peer's hello says.
             text = (
@@ -90,9 +111,14 @@ class Admission:
             return Refused(409, text, fatal=True)
         return None
 
-    def _no_room(self) -> Refused | None:
+    def _no_room(self, identity: str | None) -> Refused | None:
         """Return the refusal of a newcomer for which there is no room; None if there is."""
         config = self._config
+        if self._quotas.is_on:
+            connected = sum(each.identity == identity for each in self._sessions)
+            text = self._quotas.connection_refusal(identity, connected)
+            if text is not None:
+                return Refused(429, text)
         if len(self._sessions) >= config.peers_max:
             text = (
                 f"it takes no more than {config.peers_max:,} peers (its setting peers_max), and so "

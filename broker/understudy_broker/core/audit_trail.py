@@ -165,6 +165,13 @@ class AuditTrail:
         details = {"address": address or None, "key": key, "why": why}
         self.add_some(now, "connection refused", "strangers", STRANGERS_MAX, **details)
 
+    def too_many(self, session: Peer, identity: str | None, refused: Refused, now: int) -> None:
+        """Note that a peer has sent more than it may."""
+        who = identity or session.name
+        details = _peer(identity, session.name, session.group, session.kind)
+        reason = {"status": refused.status, "why": refused.error}
+        self.add_some(now, "too many requests", who, TOO_MANY_MAX, **details, **reason)
+
     # Commands ------------------------------------------------------------------------------------
 
     def begin(

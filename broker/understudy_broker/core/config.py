@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from understudy_broker.core.audit_trail import AuditTrail
-from understudy_broker.core.authorization import Authorize, permit_all
+from understudy_broker.core.authorization import GrantOf
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
 from understudy_store.limits import KIB, MIB, Limits
@@ -72,9 +72,9 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     frames: FrameLimits = FrameLimits()
     #: bounds of promises
     limits: Limits = Limits()
+    #: what each identity may do; None: the broker asks for no keys, and permits everything
+    grant_of: GrantOf | None = None
     #: other machines can connect, and no keys are asked for; for the report of groups
     is_insecure: bool = False
     #: takes what is to be audited; None: nothing is
     audit: AuditTrail | None = None
-    #: the rule that says which peer may ask for which command
-    authorize: Authorize = permit_all

@@ -69,12 +69,15 @@ from typing import TypeAlias
 
 import msgspec
 
+from understudy_broker.core.authorization import Authorization
 from understudy_broker.core.between_slots import BetweenSlots
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.delivery import DEFAULT_SCHEME, Delivery, Scheme
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event, EventLog
+from understudy_broker.core.expulsions import Expulsions
 from understudy_broker.core.flow_control import FlowControl
+from understudy_broker.core.lanes import Lanes
 from understudy_broker.core.members import Members
 from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
@@ -82,9 +85,11 @@ from understudy_broker.core.outbox import Batch, BatchOutbox, Frame, Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.poll_scheme import PollScheme
 from understudy_broker.core.quarantine import Quarantine
+from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.receiver import Receiver
 from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
+from understudy_broker.core.reports import Reports
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.requests import RequestHandlers
 from understudy_broker.core.searches import Searches
@@ -141,6 +146,8 @@ class BrokerCore:
         Which pulses to look at, for shells.
     searches
         The searches that shells make.
+    expulsions
+        For shells that know whose keys are permitted.
     moves
         For shells that let slots come and leave; None: this broker owns all slots, for good.
     """
@@ -153,7 +160,9 @@ class BrokerCore:
         self.metrics = metrics = Metrics()
         metrics.add_source(lambda: {"peers": len(sessions)})
         metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
-        self.flow = flow = FlowControl(config, sessions)
+        self._quotas = quotas = Quotas(config.grant_of, machine.view)
+        self.flow = flow = FlowControl(config, sessions, quotas)
+        authorization = Authorization(config.grant_of, machine.view)
         self._events = events = EventLog()
         self._coalescer = ReplyCoalescer(config.reply_delay_ms)
         self._outbox = outbox = Outbox(
@@ -165,12 +174,15 @@ class BrokerCore:
         self._relay = relay = RelayScheme(machine, outbox, events, metrics, config)
         drops = (members.drop, relay.drop)
         self._membership = membership = Membership(
-            machine, dispatcher, sessions, outbox, watches, events, metrics, own, drops, config
-        )
+            machine, dispatcher, sessions, outbox, watches, events, metrics, own, drops,
+            authorization, quotas, config,
+        )  # fmt: skip
         self.stalls = membership.stalls
         self._poll = poll = PollScheme(
-            machine, dispatcher, sessions, members, membership, outbox, events, metrics, config
-        )
+            machine, dispatcher, sessions, members, membership, outbox, events, metrics,
+            authorization, config,
+        )  # fmt: skip
+        self.expulsions = Expulsions(authorization, sessions, membership, outbox, self._note_input)
         quarantine = Quarantine(machine, events, metrics, config.deaths_max)
         schemes: dict[str, Scheme] = dict.fromkeys(RELAYED_SCHEMES, relay)
         schemes[DEFAULT_SCHEME] = self._poll
@@ -187,26 +199,22 @@ class BrokerCore:
         if self._between is not None:
             forgets = (watches.forget, poll.forget, relay.forget, self._between.forget)
             self.moves = SlotMoves(
-                own, machine, sessions, outbox, poll, forgets, delivery, self._note_input, config
-            )
+                own, machine, sessions, outbox, poll, quotas, forgets, delivery, self._note_input,
+                config,
+            )  # fmt: skip
         self.searches = Searches(config, sessions, flow, outbox, metrics)
-        self._handlers = RequestHandlers(
-            machine, dispatcher, sessions, outbox, watches, flow, quarantine, metrics, own,
-            members, self.searches.queue, config,
-        )  # fmt: skip
-        self._queue = RequestQueue(machine, flow, own)
-        self._receiver = Receiver(
-            dispatcher,
-            sessions,
-            membership,
-            self._poll,
-            relay,
-            self._queue,
-            outbox,
-            flow,
-            metrics,
-            config,
+        reports = Reports(
+            machine, dispatcher, sessions, members, outbox, flow, metrics, authorization
         )
+        self._handlers = RequestHandlers(
+            machine, sessions, outbox, watches, flow, quarantine, metrics, own,
+            self.searches.queue, reports, authorization, quotas, config,
+        )  # fmt: skip
+        self._queue = RequestQueue(machine, flow, own, Lanes() if quotas.is_on else None)
+        self._receiver = Receiver(
+            dispatcher, sessions, membership, self._poll, relay, self._queue, outbox, flow, metrics,
+            config,
+        )  # fmt: skip
         #: when the lookup that is under way was begun; None: none is
         self._lookup_at: int | None = None
         #: its rows, once they are there
@@ -270,11 +278,6 @@ class BrokerCore:
         self._receiver.has_input = True
         self._membership.connection_lost(peer, now, reason)
 
-    def expel(self, peer: bytes, now: int) -> None:
-        """End the session of a peer whose key is no longer permitted."""
-        self._receiver.has_input = True
-        self._membership.expel(peer, now)
-
     # Stepping ------------------------------------------------------------------------------------
 
     @property
@@ -309,7 +312,7 @@ class BrokerCore:
         """
         if not (
             self._receiver.has_input
-            or self._queue.waiting
+            or self._queue.count
             or self._outbox.has_urgent
             or self.flow.budget.sent
         ):
@@ -421,7 +424,7 @@ class BrokerCore:
         """Return when the next step is due, epoch milliseconds."""
         due_at = self._membership.next_due()
         if self._lookup_at is None:
-            if self._more_due or self._queue.waiting:
+            if self._more_due or self._queue.count:
                 return now
             at = self.machine.next_due()
             if at is not None and (due_at is None or at < due_at):
@@ -453,6 +456,8 @@ class BrokerCore:
     def _take_batch(self) -> Batch | None:
         """Return everything since the last batch; None if there is nothing."""
         changes = self.machine.take()
+        if self._quotas.is_on:
+            self._quotas.take(changes)
         outbox = self._outbox.take_batch()
         requests = [] if self._between is None else self._between.take_new()
         if outbox is None:
@@ -461,7 +466,7 @@ class BrokerCore:
                 self._receiver.has_input = False
                 return None
             outbox = BatchOutbox()
-        request_bytes, reply_bytes = self.flow.take_batch(len(self._queue.waiting))
+        request_bytes, reply_bytes = self.flow.take_batch(self._queue.count)
         return Batch(changes, outbox, request_bytes, reply_bytes, requests)
 
     def committed(self, batch: Batch, replies: list[Reply]) -> list[Frame]:

@@ -14,11 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
+from understudy_broker.core.authorization import whose
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.outbox import Batch
+from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.protocol.messages import Bye, Refused, Request
-from understudy_store.commands import Reply
+from understudy_broker.protocol.placement import own_command
+from understudy_store.commands import Reply, TaskFence
 from understudy_store.records import PromiseRecord, payload_bytes
 
 #: a message that waits for a step, and the session it came from
@@ -87,8 +90,9 @@ class ReplyBudget:
 class FlowControl:
     """The bounds of all peers, and what counts against them."""
 
-    def __init__(self, config: BrokerConfig, sessions: Sessions) -> None:
+    def __init__(self, config: BrokerConfig, sessions: Sessions, quotas: Quotas) -> None:
         self._config = config
+        self._quotas = quotas
         self._sessions = sessions
         self.budget = ReplyBudget(config.outgoing_bytes_max // 4)
         #: requests that wait for the next commit
@@ -107,7 +111,7 @@ class FlowControl:
 
     # Requests ------------------------------------------------------------------------------------
 
-    def admit(self, session: Session, request: Request, size: int) -> Refused | None:
+    def admit(self, session: Session, request: Request, size: int, now: int) -> Refused | None:
         """Count a request as unanswered; return a refusal instead if the peer has too many.
 
         Parameters
@@ -124,6 +128,14 @@ class FlowControl:
                 "wait for replies before you send more"
             )
             return Refused(429, text, corr=request.corr)
+        if self._quotas.is_on:
+            identity = whose(session, request.command)
+            command = own_command(request.command)
+            count = len(command.commands) if type(command) is TaskFence else 1
+            wait_ms = self._quotas.arrival(identity, count, size, now)
+            if wait_ms:
+                text = f"{identity!r} sends more than its limit in rights.toml permits: it waits"
+                return Refused(429, text, corr=request.corr, retry_after_ms=wait_ms)
         session.inflight += 1
         if size:
             session.inflight_bytes += size

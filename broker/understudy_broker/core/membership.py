@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from understudy_broker.core.admission import Admission
+from understudy_broker.core.authorization import Authorization
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
@@ -24,6 +25,7 @@ from understudy_broker.core.function_schemas import schemas_of, shared
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
+from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.sessions import Session, Sessions, callees
 from understudy_broker.core.stalls import Stalls
 from understudy_broker.core.watches import Watches
@@ -77,6 +79,8 @@ class Membership:
         metrics: Metrics,
         own: OwnSlots,
         edge_drops: Sequence[Callable[[Session], None]],
+        authorization: Authorization,
+        quotas: Quotas,
         config: BrokerConfig,
     ) -> None:
         self._own = own
@@ -89,7 +93,7 @@ class Membership:
         self._events = events
         self._metrics = metrics
         self._config = config
-        self.admission = Admission(sessions, events, config)
+        self.admission = Admission(sessions, events, authorization, quotas, config)
         self.stalls = Stalls(machine, dispatcher, sessions, events, metrics, config)
         #: Tasks of peers that were presumed dead, but may only have been cut off, by pid.
         self._presumed_dead: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -120,7 +124,7 @@ class Membership:
             self._outbox.refuse(peer, refused)
             return None
         pid = pid_of(hello.name, hello.boot)
-        self._evict(peer, hello.name, pid, now)
+        self._evict(peer, hello.name, pid, identity, now)
         session = Session(peer, hello, now, identity)
         if session.kind == "node":
             others = (each.schemas for each in self._sessions if each.group == session.group)
@@ -163,7 +167,7 @@ class Membership:
         task = self._machine.view.task(id_)
         return task is not None and task.state == "suspended" and task.version == version
 
-    def _evict(self, peer: bytes, name: str, pid: str, now: int) -> None:
+    def _evict(self, peer: bytes, name: str, pid: str, identity: str | None, now: int) -> None:
         """End earlier sessions of this name, and of this connection."""
         by_peer = self._sessions.by_peer
         for other in (self._sessions.by_name.get(name), by_peer.get(peer)):
@@ -175,11 +179,10 @@ class Membership:
                 if other.name == name:
                     crash = _crash_of(other, "another process has its name")
                 self._machine.release_pid(other.pid, now, crash=crash, presumed=True)
-        for away in self._sessions.away_named(name):
+        for away in self._sessions.replaced(pid, identity):
             crash = self._sessions.forget_away(away)
-            if away != pid:
-                self._rejoining.pop(away, None)
-                self._machine.release_pid(away, now, crash=crash, presumed=True)
+            self._rejoining.pop(away, None)
+            self._machine.release_pid(away, now, crash=crash, presumed=True)
 
     def _welcome(self, pid: str, lost: tuple[str, ...], now: int) -> Welcome:
         config = self._config
@@ -274,7 +277,7 @@ class Membership:
             grace_ms = max(grace_ms, self._config.boot_grace_ms)
         else:
             crash = _crash_of(session, reason)
-        self._sessions.set_away(session.pid, now + grace_ms, crash)
+        self._sessions.leave(session, now + grace_ms, crash)
         held = self._machine.view.held_count(session.pid)
         level = "warning" if held else "info"
         came_at = self._own.came_at
@@ -283,8 +286,8 @@ class Membership:
             level = "debug"
         self._add_event(level, reason, session, held=held)
 
-    def expel(self, peer: bytes, now: int) -> None:
-        """End the session of a peer whose key is no longer permitted; others get its tasks now."""
+    def expel(self, peer: bytes, now: int, because: str) -> None:
+        """End the session of a peer that may no longer have one; others get its tasks now."""
         session = self._sessions.by_peer.get(peer)
         if session is None:
             self.connection_lost(peer, now, "")
@@ -292,8 +295,7 @@ class Membership:
         self._drop(session)
         # Its process did nothing wrong by what is known, so it is no crash.
         released = self._machine.release_pid(session.pid, now)
-        text = "expelled, because its key is no longer permitted"
-        self._add_event("warning", text, session, released=len(released))
+        self._add_event("warning", f"expelled, because {because}", session, released=len(released))
 
     # Time ----------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from understudy_broker.core.authorization import Authorization
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import SUSPECT_CRASH_COUNT, Dispatcher
 from understudy_broker.core.events import EventLog
@@ -47,6 +48,7 @@ class PollScheme:
         outbox: Outbox,
         events: EventLog,
         metrics: Metrics,
+        authorization: Authorization,
         config: BrokerConfig,
     ) -> None:
         self._machine = machine
@@ -57,6 +59,7 @@ class PollScheme:
         self._outbox = outbox
         self._events = events
         self._metrics = metrics
+        self._authorization = authorization
         self._config = config
         self._unblocks = Unblocks()
         self._resend_at = 0
@@ -131,10 +134,16 @@ class PollScheme:
     def attach(self, session: Session, message: Attach) -> None:
         """Let an edge carry a member of a group, and send it the unblocks that now go there."""
         text: str | None = "only an edge attaches members to groups"
+        status = 400
         if session.kind == "edge":
-            text = self._members.attach(session, message.group, message.name)
+            group, whose = message.group, message.identity
+            text = self._authorization.member_refusal(session, group, whose)
+            if text is None:
+                text = self._members.attach(session, group, message.name)
+            else:
+                status = 403
         if text is not None:
-            self._outbox.refuse(session.peer, Refused(400, text))
+            self._outbox.refuse(session.peer, Refused(status, text))
             return
         self._send_owed(session, message.group)
 

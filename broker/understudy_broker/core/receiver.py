@@ -7,6 +7,7 @@ request, because what a peer asked for before it left is still performed.
 
 from __future__ import annotations
 
+from understudy_broker.core.authorization import whose
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.flow_control import FlowControl
@@ -105,12 +106,14 @@ class Receiver:
         size = len(frame)
         for message in messages:
             if type(message) is Request and session is not None:
-                refused = self._flow.admit(session, message, size)
+                refused = self._flow.admit(session, message, size, now)
                 size = 0
                 if refused is None:
                     self._queue.waiting.append((session, message))
                 else:
                     self._outbox.refuse(peer, refused)
+                    if self._audit is not None:
+                        self._audit.too_many(session, whose(session, message.command), refused, now)
             elif type(message) is Hello:
                 session = self._on_hello(peer, message, now)
                 if session is not None and (number := number_of(frame)) is not None:

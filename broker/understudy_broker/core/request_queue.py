@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from understudy_broker.core.flow_control import FlowControl, SessionRequest
+from understudy_broker.core.lanes import Lanes
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.protocol.messages import (
     Bye,
     PromiseCreateWatched,
     PromiseWatch,
 )
+from understudy_broker.protocol.placement import own_command
 from understudy_store.commands import (
     Command,
     PromiseCreate,
@@ -36,6 +38,11 @@ class RequestQueue:
 
     A goodbye waits in the queue, because what a peer asked for before it left is still performed.
 
+    Parameters
+    ----------
+    lanes
+        Steps draw from these; None: from all requests in the order in which they came.
+
     Attributes
     ----------
     waiting
@@ -44,12 +51,20 @@ class RequestQueue:
         For the step that is under way; `BrokerCore` performs and clears it.
     """
 
-    def __init__(self, machine: Machine, flow: FlowControl, own: OwnSlots) -> None:
+    def __init__(
+        self, machine: Machine, flow: FlowControl, own: OwnSlots, lanes: Lanes | None
+    ) -> None:
+        self._lanes = lanes
         self._machine = machine
         self._own = own
         self._flow = flow
         self.waiting: list[SessionRequest] = []
         self.selected: list[SessionRequest] = []
+
+    @property
+    def count(self) -> int:
+        """Number of requests that wait for a later step."""
+        return len(self.waiting) + (len(self._lanes) if self._lanes is not None else 0)
 
     def put_back(self, requests: list[SessionRequest]) -> None:
         """Put deferred requests before what their peers have asked for since."""
@@ -63,6 +78,10 @@ class RequestQueue:
         The ids whose rows must be loaded before `selected` is performed, and before a sweep.
         """
         queue = self.waiting
+        if self._lanes is not None:
+            self._lanes.add(queue)
+            self.waiting = []
+            queue = self._lanes.draw(COMMANDS_MAX)
         if self._flow.budget.deferred:
             queue = self._flow.defer(queue)
         if not queue:
@@ -76,7 +95,7 @@ class RequestQueue:
         for place, (session, request) in enumerate(queue):
             if isinstance(request, Bye):
                 continue
-            command = request.command
+            command = own_command(request.command)
             if self._own.map is not None and self._own.refuses(session, command):
                 # It will be refused. What is stored about it is another broker's.
                 continue
@@ -104,6 +123,10 @@ class RequestQueue:
                 commands.extend(map(PromiseGet, command.ids))
             elif isinstance(command, Command):
                 commands.append(command)
-        self.selected, self.waiting = queue[:end], queue[end:]
+        self.selected = queue[:end]
+        if self._lanes is None:
+            self.waiting = queue[end:]
+        else:
+            self._lanes.put_back(queue[end:])
         ids_named = self._machine.lookups(commands) if commands else set()
         return ids_named | self._machine.due_lookups(now)

@@ -10,34 +10,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from understudy_broker.core.authorization import Authorization, stamped, whose
 from understudy_broker.core.config import BrokerConfig
-from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.flow_control import (
     LIGHT_BYTES_MAX,
     FlowControl,
     bytes_of,
     reply_bytes,
 )
-from understudy_broker.core.function_schemas import functions_report
-from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.quarantine import Quarantine
+from understudy_broker.core.quotas import AGAIN_MS, Quotas
 from understudy_broker.core.reply_coalescer import may_be_delayed
-from understudy_broker.core.report import groups_report
+from understudy_broker.core.reports import Reports
 from understudy_broker.core.search_queue import Search, SearchQueue
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
     FunctionsGet,
     GroupsGet,
+    OwnCommand,
     PromiseCreateWatched,
     PromiseUnwatch,
     PromiseWatch,
+    Refused,
     Request,
     Response,
 )
+from understudy_broker.protocol.placement import own_command
 from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
     PromiseAnnounce,
@@ -81,7 +83,6 @@ class RequestHandlers:
     def __init__(
         self,
         machine: Machine,
-        dispatcher: Dispatcher,
         sessions: Sessions,
         outbox: Outbox,
         watches: Watches,
@@ -89,15 +90,15 @@ class RequestHandlers:
         quarantine: Quarantine,
         metrics: Metrics,
         own: OwnSlots,
-        members: Members,
         searches: SearchQueue,
+        reports: Reports,
+        authorization: Authorization,
+        quotas: Quotas,
         config: BrokerConfig,
     ) -> None:
         self._audit = config.audit
-        self._members = members
         self._searches = searches
         self._machine = machine
-        self._dispatcher = dispatcher
         self._sessions = sessions
         self._outbox = outbox
         self._watches = watches
@@ -106,7 +107,9 @@ class RequestHandlers:
         self._quarantine = quarantine
         self._metrics = metrics
         self._config = config
-        self._authorize = config.authorize
+        self._authorization = authorization
+        self._quotas = quotas
+        self._reports = reports
         self._delays_replies = config.reply_delay_ms > 0
         # Any, because each method takes the command of its own row.
         self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
@@ -116,8 +119,7 @@ class RequestHandlers:
             PromiseAnnounce: self._apply_for_broker,
             PromiseOccur: self._apply_for_broker,
             PromiseRegisterListener: self._register_listener,
-            GroupsGet: self._report,
-            FunctionsGet: self._tell_functions,
+            FunctionsGet: reports.functions,
             TaskPreload: self._preload,
             PromiseSearch: self._search,
             TaskSearch: self._search,
@@ -131,8 +133,9 @@ class RequestHandlers:
     def perform(self, session: Session, request: Request, now: int) -> None:
         """Perform a request if the peer may ask for it, and reply to it."""
         command = request.command
+        identity, own = whose(session, command), own_command(command)
         if self._audit is not None:
-            text = self._audit.begin(session, session.identity, request.corr, command, now)
+            text = self._audit.begin(session, identity, request.corr, own, now)
             if text is not None:
                 self._outbox.reply(session.peer, Response(request.corr, Reply(503, text)))
                 return
@@ -140,12 +143,50 @@ class RequestHandlers:
             text = "the slot is another broker's: ask that one"
             self._outbox.reply(session.peer, Response(request.corr, Reply(421, text)))
             return
-        refusal = self._authorize(session, command)
-        if refusal is not None:
-            self._outbox.reply(session.peer, Response(request.corr, Reply(403, refusal)))
+        if self._authorization.is_on:
+            refusal = self._authorization.refusal(session, command)
+            if refusal is not None:
+                self._outbox.reply(session.peer, Response(request.corr, Reply(403, refusal)))
+                return
+        if identity is not None and session.kind != "broker":
+            own = stamped(own, identity)
+        if self._quotas.is_on and (full := self._quota_refusal(session, identity, own)) is not None:
+            self._refuse_full(session, request.corr, own, full)
             return
-        handler = self._handlers.get(type(command), self._apply)
-        handler(session, request.corr, command, now)
+        if type(own) is GroupsGet:
+            self._reports.groups(session, request.corr, identity, now)
+            return
+        if self._authorization.is_on and isinstance(own, TaskFence):
+            refused = self._authorization.fenced(session, identity, own)
+            if refused:
+                self._fence_in_part(session, request.corr, own, refused, now)
+                return
+        handler = self._handlers.get(type(own), self._apply)
+        handler(session, request.corr, own, now)
+
+    def _quota_refusal(
+        self, session: Session, identity: str | None, command: OwnCommand
+    ) -> str | None:
+        if session.kind == "broker":
+            return None
+        if isinstance(command, PromiseWatch):
+            watched = sum(len(each.watches) for each in self._sessions if each.identity == identity)
+            return self._quotas.watch_refusal(identity, watched, len(command.ids))
+        return self._quotas.refusal(identity, command)
+
+    def _refuse_full(self, session: Session, corr: int, command: OwnCommand, text: str) -> None:
+        """Refuse a command for now.
+
+        What follows on a fence supposes that it was performed, so its sender may not just wait: it
+        gives the task back.
+        """
+        if isinstance(command, TaskFence):
+            self._outbox.reply(session.peer, Response(corr, Reply(429, text)))
+            return
+        if self._audit is not None:
+            self._audit.replied(session.peer, corr, Reply(429, text))
+        session.inflight = max(0, session.inflight - 1)
+        self._outbox.refuse(session.peer, Refused(429, text, corr=corr, retry_after_ms=AGAIN_MS))
 
     # Commands of the store -----------------------------------------------------------------------
 
@@ -165,6 +206,23 @@ class RequestHandlers:
                 self._metrics.stale_writes += 1
         delayed = self._delays_replies and may_be_delayed(session, command, reply)
         self._reply(session, corr, reply, may_be_delayed=delayed)
+
+    def _fence_in_part(
+        self, session: Session, corr: int, fence: TaskFence, refused: dict[int, str], now: int
+    ) -> None:
+        """Perform the commands of a fence but for some, of which the function hears."""
+        kept = tuple(each for n, each in enumerate(fence.commands) if n not in refused)
+        if self._is_anothers(session, fence):
+            reply = Reply(403, f"task {fence.id!r} is held by another session than this one")
+        else:
+            reply = self._machine.apply(TaskFence(fence.id, fence.version, kept, fence.full), now)
+        if reply.ok:
+            replies = iter(reply.replies or [None] * len(kept))
+            reply.replies = [
+                Reply(403, refused[n]) if n in refused else next(replies)
+                for n in range(len(fence.commands))
+            ]
+        self._reply(session, corr, reply)
 
     def _is_anothers(self, session: Session, command: Any) -> bool:
         """Return whether another peer holds (id, version), so this one may not write to it."""
@@ -240,6 +298,10 @@ class RequestHandlers:
 
     def _preload(self, session: Session, corr: int, command: TaskPreload, now: int) -> None:
         """Let the machine check a preload; the engine answers it with the commit."""
+        if self._is_anothers(session, command):
+            text = f"task {command.id!r} is held by another session than this one"
+            self._outbox.reply(session.peer, Response(corr, Reply(403, text)))
+            return
         reply = self._machine.apply(command, now)
         if reply.ok:
             self._flow.owe(session.peer, _PRELOAD_BYTES)
@@ -314,26 +376,3 @@ class RequestHandlers:
     def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, _now: int) -> None:
         self._watches.remove(session, command.ids)
         self._outbox.reply(session.peer, Response(corr, Reply(200)))
-
-    # The report ----------------------------------------------------------------------------------
-
-    def _report(self, session: Session, corr: int, _command: GroupsGet, now: int) -> None:
-        numbers = self._metrics.read()
-        report = groups_report(
-            self._machine, self._dispatcher, self._sessions, self._members, numbers, now
-        )
-        self._outbox.reply(session.peer, Response(corr, Reply(200), report))
-
-    def _tell_functions(
-        self, session: Session, corr: int, command: FunctionsGet, _now: int
-    ) -> None:
-        nodes = [
-            each.schemas
-            for each in self._sessions
-            if each.kind == "node" and each.group == command.group
-        ]
-        report = functions_report(command, nodes)
-        size = sum(len(each.schema) for each in report.functions)
-        if size > LIGHT_BYTES_MAX:
-            self._flow.owe(session.peer, size)
-        self._outbox.reply(session.peer, Response(corr, Reply(200), functions=report))

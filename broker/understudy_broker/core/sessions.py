@@ -150,6 +150,8 @@ class Sessions:
         self._away: dict[str, int] = {}
         #: How the process vanished, by pid, if its staying away counts as a crash.
         self._crashes: dict[str, str] = {}
+        #: identities of pids that are away; after a start of the broker, those are unknown
+        self._away_identities: dict[str, str | None] = {}
         #: no later than the first grace that ends; None: no pid is away
         self.overdue_at: int | None = None
 
@@ -208,6 +210,11 @@ class Sessions:
 
     # Grace ---------------------------------------------------------------------------------------
 
+    def leave(self, session: Session, until: int, crash: str | None = None) -> None:
+        """Let a peer whose connection is over come back until `until`, as `set_away`."""
+        self.set_away(session.pid, until, crash)
+        self._away_identities[session.pid] = session.identity
+
     def set_away(self, pid: str, until: int, crash: str | None = None) -> None:
         """Let a pid that is not connected come back until `until`.
 
@@ -226,9 +233,26 @@ class Sessions:
         """Return the pids of that name that are away."""
         return [pid for pid in self._away if name_of(pid) == name]
 
+    def kept_for(self, name: str, identity: str | None) -> str | None:
+        """Return for which other identity a name is kept whose peer is away; None: for none."""
+        for pid in self.away_named(name):
+            owner = self._away_identities.get(pid, identity)
+            if owner is not None and owner != identity:
+                return owner
+        return None
+
+    def replaced(self, pid: str, identity: str | None) -> list[str]:
+        """Return the other pids of the same name that are away, and whose place a newcomer takes.
+
+        After a start of the broker they may be anybody's. With identities, their grace goes on.
+        """
+        others = [away for away in self.away_named(name_of(pid)) if away != pid]
+        return [away for away in others if identity is None or away in self._away_identities]
+
     def forget_away(self, pid: str) -> str | None:
         """Note that a pid is no longer away; return the crash that staying away would have been."""
         self._away.pop(pid, None)
+        self._away_identities.pop(pid, None)
         return self._crashes.pop(pid, None)
 
     def take_overdue(self, now: int) -> list[tuple[str, str | None]]:

@@ -27,6 +27,7 @@ from understudy_broker.core.delivery import Delivery
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.poll_scheme import PollScheme
+from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.sessions import Sessions
 from understudy_broker.protocol.messages import SlotMap, Slots
 from understudy_store.changes import Snapshot
@@ -55,6 +56,7 @@ class SlotMoves:
         sessions: Sessions,
         outbox: Outbox,
         poll: PollScheme,
+        quotas: Quotas,
         forgets: Sequence[Callable[[Collection[int]], None]],
         delivery: Delivery,
         note_input: Callable[[], None],
@@ -65,6 +67,7 @@ class SlotMoves:
         self._sessions = sessions
         self._outbox = outbox
         self._poll = poll
+        self._quotas = quotas
         self._forgets = forgets
         self._delivery = delivery
         self._note_input = note_input
@@ -87,6 +90,7 @@ class SlotMoves:
         assert not self._own.mine.intersection(slots)
         self._note_input()
         self._machine.admit(snapshot, now)
+        self._quotas.count_anew()
         self._own.mine.update(slots)
         self._own.came_at = now
         for record, address in snapshot.unblocks:
@@ -108,5 +112,6 @@ class SlotMoves:
         slots, self.leaving = self.leaving, frozenset()
         for forget in self._forgets:
             forget(slots)
+        self._quotas.count_anew()
         for task_id in self._machine.expel(slots):
             self._poll.withdraw(task_id)

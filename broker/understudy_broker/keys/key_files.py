@@ -175,6 +175,17 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def read_secret_text(path: Path) -> str:
+    """Return the text of a file of secrets.
+
+    Raises
+    ------
+    KeyFileError
+        It cannot be read, or others can read it as well.
+    """
+    return _read(path, secret=True)
+
+
 def write_pair(path: Path, pair: KeyPair) -> None:
     """Write a secret key into a new file that only this user can read.
 

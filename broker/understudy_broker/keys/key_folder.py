@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.key_files import (
     BROKER_KEY,
     BROKER_NEXT,
@@ -27,7 +28,7 @@ from understudy_broker.keys.key_files import (
     write_next_pair,
     write_pair,
 )
-from understudy_broker.keys.rights import BROKERS, Rights, RightsError, parse_rights
+from understudy_broker.keys.rights import BROKERS, Rights, parse_rights
 from understudy_broker.keys.rights_text import TEMPLATE
 
 

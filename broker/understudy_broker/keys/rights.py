@@ -1,27 +1,33 @@
-"""The file ``rights.toml``: which public key is whose, and until when. Pure.
+"""The file ``rights.toml``: which public key is whose, until when, and what they may do. Pure.
+
+    [role.team-a]                   # see `grants`
+    serve = ["a-*"]
 
     [identity."team-a/node-1"]
     key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
     expires = 2027-01-01            # from the beginning of that day in UTC on; may be left out
-    roles = ["team-a"]              # noted, and without effect so far; may be left out
+    roles = ["team-a"]              # without a role it may join as a client, and do nothing
+
+    [identity."team-a/web"]         # without a key: an edge asks for it
+    roles = ["team-a"]
 
     old_key = "…"                   # while a key is being replaced: the one before it,
     old_until = 2026-12-01T12:00:00Z  # and how long it is taken as well
 
 Every key is one identity's alone. The file is read whole or not at all: whatever is not understood
-is an error, because a rule that is written and not obeyed is worse than none. So there are no
-tables ``[role.…]`` yet: an identity may do everything that a peer may do.
+is an error, because a rule that is written and not obeyed is worse than none.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
-from understudy_broker.errors import BrokerError
+from understudy_broker.keys.errors import RightsError
+from understudy_broker.keys.grants import EVERYTHING, NOTHING, Grant, joined, parse_role
 from understudy_broker.keys.public_keys import KEY_CHARS, is_key
 
 #: the identity of the brokers of a deployment among each other; no file may give it away
@@ -29,10 +35,6 @@ BROKERS: Final = "understudy/brokers"
 NAME_CHARS_MAX: Final = 128
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.@+-]*(/[\w.@+-]+)*", re.ASCII)
 _FIELDS: Final = ("key", "expires", "roles", "old_key", "old_until")
-
-
-class RightsError(BrokerError):
-    """The file of the rights is wrong; the message says where."""
 
 
 class Holder(NamedTuple):
@@ -58,16 +60,31 @@ class Holder(NamedTuple):
 
 
 class Rights:
-    """The holders of keys. Looking one up takes the same time however many there are.
+    """The holders of keys, and what they may do. Each look-up is one in a dict.
 
     Parameters
     ----------
     holders
         Their keys are different from each other.
+    grants
+        What each identity may do, also those without keys.
+    roles
+        What each role permits.
+    granted
+        The roles that some identity has.
     """
 
-    def __init__(self, holders: Iterable[Holder]) -> None:
+    def __init__(
+        self,
+        holders: Iterable[Holder],
+        grants: Mapping[str, Grant] | None = None,
+        roles: Mapping[str, Grant] | None = None,
+        granted: frozenset[str] = frozenset(),
+    ) -> None:
         self._by_key = {holder.key: holder for holder in holders}
+        self.grants: Mapping[str, Grant] = grants or {}
+        self.roles: Mapping[str, Grant] = roles or {}
+        self.granted = granted
 
     def __iter__(self) -> Iterator[Holder]:
         return iter(self._by_key.values())
@@ -99,7 +116,8 @@ class Rights:
                 f"identity {self._by_key[key].identity!r}: its key is the broker's own; make one "
                 "for it with: understudy keys new"
             )
-        return Rights([*self, Holder(BROKERS, key)])
+        grants = {**self.grants, BROKERS: EVERYTHING}
+        return Rights([*self, Holder(BROKERS, key)], grants, self.roles, self.granted)
 
 
 def parse_rights(text: str) -> Rights:
@@ -121,17 +139,25 @@ def parse_rights(text: str) -> Rights:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RightsError(f"it is not valid TOML: {error}") from None
-    if "role" in raw:
+    for name in sorted(raw.keys() - {"identity", "role"}):
         raise RightsError(
-            "role: tables of roles are not obeyed yet, so they are refused; remove them"
+            f'{name}: unknown; there are only tables [role.NAME] and [identity."NAME"]'
         )
-    for name in raw.keys() - {"identity"}:
-        raise RightsError(f'{name}: unknown; there are only tables [identity."NAME"]')
+    role_tables = raw.get("role", {})
+    if not isinstance(role_tables, dict):
+        raise RightsError("role: write a table [role.NAME] for each")
+    roles: dict[str, Grant] = {}
+    for name, table in role_tables.items():
+        if not _is_name(name):
+            raise RightsError(f"role {name!r}: write a name, as team-a")
+        roles[name] = parse_role(name, table)
     tables = raw.get("identity", {})
     if not isinstance(tables, dict):
         raise RightsError('identity: write a table [identity."NAME"] for each')
     holders: dict[str, Holder] = {}
+    grants: dict[str, Grant] = {}
     for name, table in tables.items():
+        grants[name] = joined(_roles_of(name, table, roles))
         for holder in _holders(name, table):
             other = holders.setdefault(holder.key, holder)
             if other is not holder:
@@ -139,7 +165,33 @@ def parse_rights(text: str) -> Rights:
                     f"identity {name!r}: its key is that of {other.identity!r}, too; each needs "
                     "one of its own"
                 )
-    return Rights(holders.values())
+    granted = frozenset(role for table in tables.values() for role in table.get("roles", ()))
+    return Rights(holders.values(), grants, roles, granted)
+
+
+def notes_on(rights: Rights) -> list[str]:
+    """Return what in a file is right, and probably not meant.
+
+    Examples
+    --------
+    >>> notes_on(parse_rights('[role.a]\\ncall = ["mail"]'))
+    ['role a: no identity has it', 'role a: call: no role may serve the group mail']
+    """
+    notes = [
+        f"identity {name}: it has no role, so it may do nothing"
+        for name, grant in rights.grants.items()
+        if grant == NOTHING
+    ]
+    served = joined(rights.roles.values()).serve
+    for name, role in rights.roles.items():
+        if name not in rights.granted:
+            notes.append(f"role {name}: no identity has it")
+        notes += [
+            f"role {name}: call: no role may serve the group {group}"
+            for group in sorted(role.call.exact)
+            if not served.has(group)
+        ]
+    return notes
 
 
 def check_identity(name: str) -> str:
@@ -169,15 +221,28 @@ def _is_name(name: Any) -> bool:
     return isinstance(name, str) and len(name) <= NAME_CHARS_MAX and bool(_NAME.fullmatch(name))
 
 
-def _holders(name: str, table: Any) -> Iterator[Holder]:
+def _roles_of(name: str, table: Any, roles: Mapping[str, Grant]) -> list[Grant]:
+    """Check the table of an identity but for its keys; return the grants of its roles."""
     check_identity(name)
     if not isinstance(table, dict):
         raise RightsError(f'identity {name!r}: write a table [identity."{name}"]')
     for field in sorted(table.keys() - set(_FIELDS)):
         raise RightsError(f"identity {name!r}: {field} is unknown; there are {', '.join(_FIELDS)}")
-    roles = table.get("roles", [])
-    if not isinstance(roles, list) or not all(_is_name(role) for role in roles):
+    names = table.get("roles", [])
+    if not isinstance(names, list) or not all(_is_name(role) for role in names):
         raise RightsError(f'identity {name!r}: roles is a list of names, as ["team-a"]')
+    for role in names:
+        if role not in roles:
+            there = f"there are {', '.join(roles)}" if roles else "there are none"
+            raise RightsError(f"identity {name!r}: there is no table [role.{role}]; {there}")
+    return [roles[role] for role in names]
+
+
+def _holders(name: str, table: dict[str, Any]) -> Iterator[Holder]:
+    """Yield the holders of an identity's keys; one without keys is asked for by an edge."""
+    if not table.keys() & {"key", "old_key", "expires", "old_until"}:
+        return
+    roles = table.get("roles", [])
     expires_at = _time(name, "expires", table)
     yield Holder(name, _key(name, "key", table), expires_at, tuple(roles))
     if "old_key" in table or "old_until" in table:

@@ -11,18 +11,42 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from understudy_broker.keys.rights import Holder, Rights, RightsError, check_identity, parse_rights
+from understudy_broker.keys.errors import RightsError
+from understudy_broker.keys.rights import Holder, Rights, check_identity, parse_rights
 
 #: a file without identities
 TEMPLATE: Final = """\
-# Whose keys the broker takes. It reads this file again when it changes; if something in it is
-# wrong, the file before stays in force, and the broker's log says why.
+# Whose keys the broker takes, and what they may do. It reads this file again when it changes; if
+# something in it is wrong, the file before stays in force, and the broker's log says why.
 # To try it first: understudy keys check
 #
+# Nothing is permitted that no role permits. A role for one team among several may look so:
+#
+# [role.team-a]
+# serve    = ["a-*"]         # be a node of these groups
+# call     = ["a-*", "mail"] # make calls to these groups
+# ids      = ["a/"]          # create, read and watch what has an id that begins so
+# settle   = ["a/"]          # resolve and reject promises with such ids
+# cancel   = ["a/"]          # cancel calls and promises with such ids
+# search   = ["a/"]          # search among such ids
+# schedule = ["a/"]          # create, read and delete schedules with such ids
+#
 # [identity."team-a/node-1"]
-# key = "the public key, 40 characters, from: understudy keys new team-a/node-1"
+# key = "the public key, 40 characters, from: understudy keys new team-a/node-1 --role team-a"
 # expires = 2027-01-01       # may be left out; from the beginning of that day in UTC on
-# roles = ["team-a"]         # may be left out; noted, and without effect so far
+# roles = ["team-a"]
+
+# For a deployment of one team, and for its operators. Remove it where several teams share one.
+[role.everything]
+serve = ["*"]
+call = ["*"]
+ids = ["*"]
+settle = ["*"]
+cancel = ["*"]
+search = ["*"]
+schedule = ["*"]
+admin = ["*"]
+edge = ["*"]
 """
 _TABLE: Final = re.compile(r"\s*\[")
 
@@ -37,7 +61,7 @@ def with_identity(text: str, holder: Holder) -> str:
     """
     check_identity(holder.identity)
     rights = parse_rights(text)
-    if any(each.identity == holder.identity for each in rights):
+    if holder.identity in rights.grants:
         raise RightsError(
             f"identity {holder.identity!r} is there already; for another key of it use: understudy "
             "keys rotate"

@@ -41,6 +41,7 @@ from understudy_broker.link.session import Answer, OnReply
 from understudy_broker.link.split_fence import SplitFence, elsewhere
 from understudy_broker.protocol.messages import (
     AnyCommand,
+    OwnCommand,
     PromiseUnwatch,
     PromiseWatch,
     Response,
@@ -49,7 +50,9 @@ from understudy_broker.protocol.messages import (
 from understudy_broker.protocol.placement import (
     FOR_ALL,
     WATCHES,
+    in_name_of,
     merged,
+    own_command,
     owners,
     slot_concerned,
     slots_concerned,
@@ -151,7 +154,7 @@ class Routing(Generic[P]):
         port = self.ports.pop(broker, None)
         if port is not None:
             for command, on_reply in port.take_back(_any):
-                if isinstance(command, FOR_ALL):
+                if isinstance(own_command(command), FOR_ALL):
                     # The others answer for themselves, and this one has nothing any more.
                     on_reply(Response(0, Reply(200)))
                 else:
@@ -182,8 +185,9 @@ class Routing(Generic[P]):
 
     def _is_misplaced(self, port: P, command: AnyCommand) -> bool:
         """Return whether a command that was sent through a port now concerns another broker."""
-        if isinstance(command, WATCHES):
-            return any(self._port_of[slot_of(id_)] is not port for id_ in command.ids)
+        own = own_command(command)
+        if isinstance(own, WATCHES):
+            return any(self._port_of[slot_of(id_)] is not port for id_ in own.ids)
         slot = slot_concerned(command)
         return slot is not None and self._port_of[slot] is not port
 
@@ -205,23 +209,26 @@ class Routing(Generic[P]):
         if self._sole is not None:
             self._sole.request(command, on_reply)
             return
-        if type(command) is TaskFence and (there := elsewhere(command)):
-            split = SplitFence(command, there, self._send_part, on_reply)
-            command, on_reply = split.first, split.take_first
+        own = own_command(command)
+        if type(own) is TaskFence and (there := elsewhere(own)):
+            split = SplitFence(own, there, partial(self._send_for, command), on_reply)
+            command, on_reply = in_name_of(command, split.first), split.take_first
         slot = slot_concerned(command)
         if slot is not None:
             self._send(self._port_of[slot], command, on_reply)
-        elif isinstance(command, WATCHES):
-            self._request_parts(command, on_reply)
+        elif isinstance(own, WATCHES):
+            self._request_parts(command, own, on_reply)
         elif self._lacks_ports:
             # An answer without those brokers would look like one of all.
             self._send(None, command, on_reply)
         else:
-            gathering = _Gathering(command, len(self._asked), on_reply)
+            gathering = _Gathering(own, len(self._asked), on_reply)
             for port in list(self._asked):
                 port.request(command, gathering.take)
 
-    def _request_parts(self, command: PromiseWatch | PromiseUnwatch, on_reply: OnReply) -> None:
+    def _request_parts(
+        self, whole: AnyCommand, command: PromiseWatch | PromiseUnwatch, on_reply: OnReply
+    ) -> None:
         """Send the parts of a command, one for each slot.
 
         A broker may have one of the slots and not the other yet, so parts are refused one by one.
@@ -231,7 +238,8 @@ class Routing(Generic[P]):
             ids_of.setdefault(slot_of(id_), []).append(id_)
         gathering = _Gathering(command, len(ids_of), on_reply)
         for slot, ids in ids_of.items():
-            self._send(self._port_of[slot], type(command)(tuple(ids)), gathering.take)
+            part = in_name_of(whole, type(command)(tuple(ids)))
+            self._send(self._port_of[slot], part, gathering.take)
 
     def _send_part(self, command: AnyCommand, on_reply: OnReply) -> None:
         """Send a command, or let it wait if there is no room for it at its broker."""
@@ -239,6 +247,10 @@ class Routing(Generic[P]):
             self.request(command, on_reply)
         except LinkFullError:
             self._wait(command, on_reply)
+
+    def _send_for(self, whole: AnyCommand, part: OwnCommand, on_reply: OnReply) -> None:
+        """Send a part of a command as `_send_part`, in the name of the same one."""
+        self._send_part(in_name_of(whole, part), on_reply)
 
     def _send(self, port: P | None, command: AnyCommand, on_reply: OnReply) -> None:
         if port is not None and not (

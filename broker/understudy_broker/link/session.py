@@ -17,7 +17,7 @@ Three bounds hold requests back. `backlog_max` limits the unanswered requests in
 beyond it `request` raises. The broker's `inflight_max` limits those that are sent; the others are
 *held* in a heap and sent in order as answers make room. And if the broker refuses one with 429, it
 has too much from this peer: that request is held again, and nothing is sent until the next answer
-or heartbeat of the broker, because it would be refused again.
+or heartbeat of the broker, or for as long as it says, because it would be refused again.
 
 Frames are numbered in both directions (`FrameSequence`). If a frame of the broker is missing, or
 if the broker says that it does not know this connection, or leaves, `is_broken` becomes true and a
@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
+from sys import maxsize
 from typing import Final, TypeAlias
 
 import msgspec
@@ -44,11 +45,13 @@ from understudy_broker.errors import (
     ProtocolMismatchError,
 )
 from understudy_broker.link.heartbeat import Heartbeat
+from understudy_broker.link.throttle import Throttle
 from understudy_broker.protocol.frames import FrameLimits, FrameSequence, encode, split
 from understudy_broker.protocol.messages import (
     AnyCommand,
     Beat,
     Bye,
+    Delegated,
     Hello,
     Message,
     Refused,
@@ -171,8 +174,7 @@ class LinkSession:
         #: a heap of the correlation numbers of held requests; those answered meanwhile are skipped
         self._held: list[int] = []
         self._held_count = 0
-        #: True after a refusal with 429, until the broker answers something else
-        self._throttled = False
+        self._throttle = Throttle()
         self._frame_bytes_max = self.limits.frame_bytes_max
         self._inflight_max = 1
         self._sequence = FrameSequence()
@@ -321,7 +323,7 @@ class LinkSession:
     def next_due(self) -> int:
         """Return the time of the next heartbeat, or at which the broker's silence is too long."""
         heartbeat = self.heartbeat
-        return min(heartbeat.due_at, heartbeat.silent_at)
+        return min(heartbeat.due_at, heartbeat.silent_at, self._throttle.until or maxsize)
 
     # Receiving -----------------------------------------------------------------------------------
 
@@ -350,7 +352,7 @@ class LinkSession:
             if kind is Response:
                 self._answer(message)  # type: ignore[arg-type]  # `kind` narrows nothing
             elif kind is Beat:
-                self._throttled = False
+                self._throttle.heard()
             elif kind is Welcome:
                 self.round_trip_ms = now - self._opened_at
                 if self._welcomed(message):  # type: ignore[arg-type]  # as above
@@ -358,20 +360,20 @@ class LinkSession:
             elif kind is Slots:
                 self._take_slots(message.slots)  # type: ignore[arg-type, union-attr]  # as above
             elif kind is Refused:
-                if not self._refused(message):  # type: ignore[arg-type]  # as above
+                if not self._refused(message, now):  # type: ignore[arg-type]  # as above
                     rest.append(message)
             elif kind is Bye:
                 self._must_reconnect = self.broker_left = True
                 self.last_error = "the broker has stopped"
             else:
                 rest.append(message)
-        if self._held and self.connected and not self._throttled:
+        if self._held and self.connected and not self._throttle.holds(now):
             self._release_held()
         return rest
 
     def _answer(self, answer: Answer) -> None:
         assert answer.corr is not None
-        self._throttled = False
+        self._throttle.heard()
         # Unknown if this is the second answer to a request that was sent twice.
         opened = self._open_requests.pop(answer.corr, None)
         if opened is not None:
@@ -412,7 +414,7 @@ class LinkSession:
         self.heartbeat.welcome(welcome)
         self._inflight_max = welcome.inflight_max
         self._frame_bytes_max = min(self.limits.frame_bytes_max, welcome.frame_bytes_max)
-        self._throttled = False
+        self._throttle.end()
         for opened in self._open_requests.values():
             opened.held = True
         self._held = list(self._open_requests)  # A sorted list is a heap.
@@ -420,7 +422,7 @@ class LinkSession:
         self.outgoing.clear()
         return True
 
-    def _refused(self, refused: Refused) -> bool:
+    def _refused(self, refused: Refused, now: int) -> bool:
         """Process a refusal, and return False if the peer should hear of it."""
         if refused.fatal:
             self.fail(_FATAL_ERRORS.get(refused.status, HelloRefusedError)(refused.error))
@@ -436,11 +438,12 @@ class LinkSession:
             self._must_reconnect = self._must_reconnect or not self.connected
             return False
         opened = self._open_requests.get(refused.corr)
-        if refused.status == 429 and opened is not None:
+        is_anothers = opened is not None and isinstance(opened.request.command, Delegated)
+        if refused.status == 429 and opened is not None and not is_anothers:
             # It was not performed. It keeps its place before the requests made later.
             self._hold(refused.corr, opened)
-            self._throttled = True
-            return True
+            # The peer hears of it once for each wait.
+            return not self._throttle.refused(refused.retry_after_ms, now)
         self._answer(refused)
         return True
 
@@ -449,6 +452,8 @@ class LinkSession:
     def take_frames(self, now: int) -> list[bytes]:
         """Return the frames to send now, as few as possible, with a heartbeat if one is due."""
         heartbeat = self.heartbeat
+        if self._throttle.until is not None and self.connected and not self._throttle.holds(now):
+            self._release_held()
         if (
             now >= heartbeat.earliest_at
             and self.connected

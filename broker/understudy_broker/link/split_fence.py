@@ -19,7 +19,7 @@ from functools import partial
 import msgspec
 
 from understudy_broker.link.session import Answer, OnReply
-from understudy_broker.protocol.messages import AnyCommand, Response
+from understudy_broker.protocol.messages import OwnCommand, Response
 from understudy_store.commands import PromiseCreate, PromiseSettle, Reply, TaskFence
 from understudy_store.records import TAG_BRANCH
 from understudy_store.slots import slot_of
@@ -49,7 +49,7 @@ class SplitFence:
         self,
         fence: TaskFence,
         there: list[int],
-        send: Callable[[AnyCommand, OnReply], None],
+        send: Callable[[OwnCommand, OnReply], None],
         on_reply: OnReply,
     ) -> None:
         self._fence = fence
@@ -80,7 +80,7 @@ class SplitFence:
         for n in self._there:
             self._send(self._under_task(self._fence.commands[n]), partial(self._take, n))
 
-    def _under_task(self, command: PromiseCreate | PromiseSettle) -> AnyCommand:
+    def _under_task(self, command: PromiseCreate | PromiseSettle) -> OwnCommand:
         """Return a command as the fence would have performed it."""
         if isinstance(command, PromiseSettle) or TAG_BRANCH in command.tags:
             return command

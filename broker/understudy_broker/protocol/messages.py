@@ -149,9 +149,24 @@ class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
     counters: dict[str, int]
 
 
-AnyCommand: TypeAlias = (
+#: commands that a peer asks for itself
+OwnCommand: TypeAlias = (
     StoreCommand | PromiseCreateWatched | PromiseWatch | PromiseUnwatch | GroupsGet | FunctionsGet
 )
+
+
+class Delegated(Message, tag="delegated", frozen=True):
+    """A command that an edge asks for in the name of somebody else.
+
+    Only an edge whose role has the right `edge` for that identity may do so. The rights of the
+    other one then decide.
+    """
+
+    identity: str
+    command: OwnCommand
+
+
+AnyCommand: TypeAlias = OwnCommand | Delegated
 
 #: commands of brokers among themselves: see `core.between_slots`
 SlotCommand: TypeAlias = PromiseAnnounce | PromiseOccur | PromiseRegisterListener
@@ -266,10 +281,16 @@ class Attach(Message, tag="attach", frozen=True):
     them itself (see `Execute`). The session of the edge carries it, and its memberships end with
     the session: an edge sends them again after each welcome. Two members of one name count as one,
     the first that has come, until it goes.
+
+    Attributes
+    ----------
+    identity
+        Whose rights decide, where the broker has keys. None: those of the edge.
     """
 
     group: str
     name: str
+    identity: str | None = None
 
 
 class Detach(Message, tag="detach", frozen=True):
@@ -511,12 +532,15 @@ class Refused(Message, tag="refused", frozen=True):
         protocol version, 429 too many unanswered.
     corr
         Of the request that is refused; None: the frame is.
+    retry_after_ms
+        When the request is to be sent again. None: with the next sign of the broker.
     """
 
     status: int
     error: str
     fatal: bool = False
     corr: int | None = None
+    retry_after_ms: int | None = None
 
 
 ToBroker: TypeAlias = (

@@ -10,8 +10,10 @@ from understudy_broker.address import InvalidBrokerAddressError, check_address
 from understudy_broker.protocol.messages import (
     NOBODY,
     AnyCommand,
+    Delegated,
     FunctionsGet,
     GroupsGet,
+    OwnCommand,
     PromiseCreateWatched,
     PromiseUnwatch,
     PromiseWatch,
@@ -37,6 +39,16 @@ VERSION_MAX: Final = 2**53
 WATCHES: Final = (PromiseWatch, PromiseUnwatch)
 
 
+def own_command(command: AnyCommand) -> OwnCommand:
+    """Return what is to be performed, for whomever."""
+    return command.command if isinstance(command, Delegated) else command
+
+
+def in_name_of(whole: AnyCommand, part: OwnCommand) -> AnyCommand:
+    """Return a part of a command, for the same identity as all of it."""
+    return Delegated(whole.identity, part) if isinstance(whole, Delegated) else part
+
+
 def routing_id(command: AnyCommand) -> str | None:
     """Return the id that a command is about; None if there is not just one.
 
@@ -46,6 +58,7 @@ def routing_id(command: AnyCommand) -> str | None:
     >>> routing_id(PromiseGet("order-7.3")), routing_id(PromiseSearch())
     ('order-7.3', None)
     """
+    command = own_command(command)
     if isinstance(command, PromiseCreateWatched):
         return command.create.id
     if isinstance(command, PromiseRegisterCallback):
@@ -71,7 +84,7 @@ def slot_concerned(command: AnyCommand) -> int | None:
     (9, None)
     """
     if isinstance(command, PromiseAnnounce):
-        return command.slot
+        return command.slot  # A broker asks for it itself.
     id_ = routing_id(command)
     return None if id_ is None else slot_of(id_)
 
@@ -87,6 +100,7 @@ def slots_concerned(command: AnyCommand) -> Iterable[int]:
     >>> [*slots_concerned(PromiseSearch())]
     []
     """
+    command = own_command(command)
     if isinstance(command, WATCHES):
         return slots_of(command.ids)
     slot = slot_concerned(command)

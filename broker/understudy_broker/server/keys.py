@@ -16,6 +16,8 @@ from typing import Final, TypeAlias
 import trio
 import zmq
 
+from understudy_broker.keys.errors import RightsError
+from understudy_broker.keys.grants import Grant
 from understudy_broker.keys.key_files import (
     BROKER_KEY,
     BROKER_NEXT,
@@ -29,7 +31,7 @@ from understudy_broker.keys.key_files import (
     read_text,
 )
 from understudy_broker.keys.peer_keys import PeerKeys
-from understudy_broker.keys.rights import Holder, Rights, RightsError, parse_rights
+from understudy_broker.keys.rights import Holder, Rights, parse_rights
 from understudy_broker.server.logs import Log
 from understudy_broker.transport.gate import Gate
 
@@ -90,6 +92,10 @@ class BrokerKeys:
     def find(self, key: str) -> Holder | str:
         """Return the holder of a public key, or in words why it is not taken now."""
         return self._rights.find(key, _now())
+
+    def grant_of(self, identity: str) -> Grant | None:
+        """Return what an identity may do now; None: there is no such identity."""
+        return self._rights.grants.get(identity)
 
     @property
     def identities(self) -> int:

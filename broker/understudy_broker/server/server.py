@@ -268,12 +268,10 @@ class Server:
         return self._clock()
 
     def expel_revoked(self) -> None:
-        """End the sessions of peers whose keys are no longer permitted, at once."""
-        revoked = self._transport.cut_revoked()
-        for peer in revoked:
-            self._core.expel(peer, self._clock())
-        if revoked:
-            self._transport.wake()
+        """End the sessions of peers whose keys or places are no longer permitted, at once."""
+        now = self._clock()
+        self._core.expulsions.apply(self._transport.cut_revoked(), now)
+        self._transport.wake()
 
     def _is_silent(self, peer: bytes) -> bool:
         """Return whether a connection that should bring pings has brought none for a lease."""
@@ -460,6 +458,8 @@ async def serve(
             own_keys = None if keys is None else keys.for_brokers
             trail = None if audit is None else AuditTrail(is_required=audit_required)
             config = replace(config, audit=trail)
+            if keys is not None:
+                config = replace(config, grant_of=keys.grant_of)
             server = Server(store, config, transport, log, accepted_clock, own_keys)
             beside: list[Callable[[], Awaitable[None]]] = []
             if config.is_insecure:

@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "schedules": "understudy.cli.commands.schedules",
     "keys": "understudy.cli.commands.keys",
     "audit": "understudy.cli.commands.audit",
+    "seal": "understudy.cli.commands.seal",
+    "codec": "understudy.cli.commands.codec",
     "bench": "understudy.cli.commands.bench",
 }
 

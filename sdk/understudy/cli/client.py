@@ -90,6 +90,9 @@ class Client:
     more_advice
         What else could be done if no broker answers at once, after a semicolon. None tells the user
         nothing, because the caller itself starts the broker.
+    opens
+        Whether sealed values are opened, if this process has seal keys; else they are read as they
+        are stored.
 
     Raises
     ------
@@ -102,9 +105,15 @@ class Client:
         url: str | None,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         more_advice: str | None = "",
+        *,
+        opens: bool = True,
     ) -> None:
         self.runtime = Runtime(
-            id=f"cli-{secrets.token_hex(4)}", url=url, connect_timeout=connect_timeout_s
+            id=f"cli-{secrets.token_hex(4)}",
+            url=url,
+            connect_timeout=connect_timeout_s,
+            seal_keys=None if opens else "",
+            seal_required=None if opens else False,
         )
         self._notices: list[logging.Handler] = [_WaitNotice()]
         if more_advice is not None:

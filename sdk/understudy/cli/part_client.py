@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from understudy.cli.deployment import BrokerStatus, ask, read_statuses
 from understudy.client.address import broker_address
+from understudy.client.seal_keys import process_sealer
+from understudy.client.sealed_records import SealedRecords
 from understudy.errors import BrokerUnavailableError
 from understudy_broker.link.merging import merge_reports
 from understudy_broker.protocol.messages import AnyCommand, GroupsReport
@@ -41,6 +43,8 @@ class PartClient:
     """
 
     def __init__(self, url: str | None) -> None:
+        sealer = process_sealer()
+        self._sealed = None if sealer is None else SealedRecords(sealer)
         self._url = broker_address(url)
         self._statuses = read_statuses(self._url)
         self.away = [status for status in self._statuses if status.report is None]
@@ -105,4 +109,6 @@ class PartClient:
         return next((each for each in self._statuses if slot in each.slots), None)
 
     def _ask(self, status: BrokerStatus, commands: list[AnyCommand]) -> list[Reply]:
-        return ask(self._url, status.address, commands) if commands else []
+        replies = ask(self._url, status.address, commands) if commands else []
+        sealed = self._sealed
+        return replies if sealed is None else list(map(sealed.open_reply, replies))

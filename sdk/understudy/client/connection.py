@@ -59,6 +59,8 @@ from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.peer import Peer
 from understudy.client.requests import PendingRequests
+from understudy.client.sealed_records import SealedRecords
+from understudy.client.sealed_router import SealedRouter
 from understudy.client.strangers import Found, address_of, find, flaw
 from understudy.client.submissions import SubmissionQueue
 from understudy.client.way import open_way
@@ -137,6 +139,8 @@ class Connection:
         self._log = ConnectionLog()
         self._requests = PendingRequests(DuplicateCalls(env.values.codec, self._log.warn))
         self._availability = Availability(url, connect_timeout_s, self._requests, self._log)
+        sealer = env.values.codec.sealer
+        self._sealed = None if sealer is None else SealedRecords(sealer)
         self._peer = Peer(
             env,
             self._requests,
@@ -147,6 +151,7 @@ class Connection:
             name=name,
             boot=boot,
             os_pid=self.os_pid,
+            sealed=self._sealed,
         )
         self._submissions = SubmissionQueue(self._requests)
         env.registry.on_register = self._on_register
@@ -394,16 +399,18 @@ class Connection:
 
     def _open(self, router: Router, loop: LoopThread) -> NodeService:
         """Give the parts the router, and make the node."""
+        sealed = self._sealed
+        broker = router if sealed is None else SealedRouter(router, sealed)
         node = NodeService(
             self.env,
-            router,
+            broker,
             self._peer.clock,
             self.config,
             log=self._log.warn,
             log_failure=self._log.failure,
             loop_lock=self._loop_lock,
         )
-        self._requests.send = router.request
+        self._requests.send = broker.request
         self._submissions.open(router, loop)
         self._peer.open(router, node)
         self._node = node

@@ -57,10 +57,15 @@ class Embedded:
         self.url = f"ipc://{self._directory}/broker"
         self._process = os.getpid()
 
-    def start(self) -> None:
+    def start(self, *, is_sealed: bool = False) -> None:
         """Open the store and listen.
 
         In a process that was forked before the first start, at an address of its own.
+
+        Parameters
+        ----------
+        is_sealed
+            Pickles are loaded from sealed values only, so others cannot have put them there.
 
         Raises
         ------
@@ -86,12 +91,13 @@ class Embedded:
             _remove_abandoned(self._directory.parent)
             self._directory.mkdir(mode=0o700)
             atexit.register(_remove, self._directory, os.getpid())
+            must_check = self._pickle_asked is None and not is_sealed
             self._broker = EmbeddedBroker(
                 self.store,
                 self.url,
                 config=config,
                 accepted_clock=_date(os.environ.get(ACCEPT_CLOCK_ENV)),
-                check_store=self._check_store if self._pickle_asked is None else None,
+                check_store=self._check_store if must_check else None,
             )
             try:
                 self._broker.start()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from typing import Final
 
 from understudy import unanswered
 from understudy.errors import BrokerUnavailableError
@@ -10,6 +12,9 @@ from understudy.log_lines import say
 from understudy.printable import printable
 from understudy.values.error_encoding import text as shown
 from understudy.values.tracebacks import traceback_text
+
+#: time between two warnings that the broker lets this process wait
+WAITS_REPEAT_S: Final = 60.0
 
 
 class ConnectionLog:
@@ -24,6 +29,7 @@ class ConnectionLog:
 
     def __init__(self) -> None:
         self.dedicated = False
+        self._waits_said_at: float | None = None
 
     def warn(self, text: str) -> None:
         """Log a warning."""
@@ -101,6 +107,13 @@ class ConnectionLog:
         The record has the attribute `strangers`, by which the command line recognizes it.
         """
         say(logging.ERROR, "%s", text, extra={"strangers": True})
+
+    def waits(self, reason: str) -> None:
+        """Warn that the broker lets this process wait, at most once a minute."""
+        now = time.monotonic()
+        if self._waits_said_at is None or now - self._waits_said_at >= WAITS_REPEAT_S:
+            self._waits_said_at = now
+            say(logging.WARNING, "the broker lets this process wait: %s", reason)
 
     def disconnected(self, why: str) -> None:
         """Log that the connection was lost; usually it is soon back, so only for debugging."""

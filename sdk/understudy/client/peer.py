@@ -14,6 +14,7 @@ from understudy.client.calls import dated
 from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.requests import PendingRequests
+from understudy.client.sealed_records import SealedRecords
 from understudy.client.tenures import Tenures
 from understudy.registry import Function
 from understudy_actors.node.shell import NodeService
@@ -26,6 +27,7 @@ from understudy_broker.protocol.messages import (
     Functions,
     Hello,
     PeerKind,
+    Refused,
     Settled,
     SlotMap,
     ToPeer,
@@ -62,6 +64,8 @@ class Peer:
     ----------
     leaves
         Returns whether the process leaves in order, if its links end now.
+    sealed
+        Opens what comes from the brokers; None: this process has no seal keys.
 
     Attributes
     ----------
@@ -89,7 +93,9 @@ class Peer:
         name: str,
         boot: str,
         os_pid: int,
+        sealed: SealedRecords | None = None,
     ) -> None:
+        self._sealed = sealed
         self.clock = PeerClock()
         env.now_ms = self.clock.for_deadlines
         self.wants_to_serve = False
@@ -261,7 +267,7 @@ class Peer:
         session.welcome = welcome
         self._lease_ms = welcome.lease_ttl_ms
         self._follow_clock(link, welcome)
-        self._env.values.codec.payload_bytes_max = welcome.payload_bytes_max
+        self._env.values.codec.bound_payload(welcome.payload_bytes_max)
         lost = [(id, session.claims[id]) for id in welcome.lost if id in session.claims]
         self._node.core.connected(lost, reconnected, is_there)
         if self.serving and session.kind == "client":
@@ -298,6 +304,11 @@ class Peer:
     def on_messages(self, link: Link, messages: list[ToPeer]) -> None:
         """Settle futures, and pass the messages on to the node."""
         assert self._node is not None
+        for message in messages:
+            if isinstance(message, Refused) and message.retry_after_ms is not None:
+                self._log.waits(message.error)
+        if self._sealed is not None:
+            messages = self._sealed.open_messages(messages)
         requests = self._requests
         if requests.watches:
             for message in messages:

@@ -17,6 +17,7 @@ import msgspec
 
 from understudy.client.keys import process_keys
 from understudy.client.node_environment import NodeEnvironment
+from understudy.client.seal_keys import process_sealer
 from understudy.errors import ConfigurationError
 from understudy.handle import in_async_code
 from understudy.values import Codec
@@ -90,6 +91,8 @@ class ClientSession:
         Arguments of the connection; they may change until there is one.
     keys
         The key and the broker's key, as given to the runtime; they are read when it connects.
+    seals
+        The seal keys, and whether sealed values are required, as given to the runtime.
     pickle
         Whether values may travel by cloudpickle.
     pickle_asked
@@ -125,8 +128,10 @@ class ClientSession:
         embedded: Embedded | None = None,
         task_source: TaskSourceAddress | None = None,
         keys: tuple[str | None, str | None] = (None, None),
+        seals: tuple[str | None, bool | None] = (None, None),
     ) -> None:
         self.keys = keys
+        self.seals = seals
         self.env = env
         self.task_source = task_source
         if task_source is not None:
@@ -191,12 +196,21 @@ class ClientSession:
             self.owner = os.getpid()
         # What was asked over the connection before is answered to nobody.
         self.notices = self._new_notices()
+        sealer = process_sealer(*self.seals)
         if self.embedded is not None and self.owner == os.getpid():
-            self.embedded.start()
+            self.embedded.start(is_sealed=sealer is not None)
             self.url = self.embedded.url
         # A broker of one's own is reached by nobody else, and has no keys.
         is_own = self.embedded is not None
         keys = None if is_own else process_keys(*self.keys)
+        if keys is not None and self.pickle and sealer is None:
+            raise ConfigurationError(
+                "pickle=True among peers with keys needs seal keys too, or each of them could run "
+                "code in all others: name a file of them in UNDERSTUDY_SEAL_KEYS (see: understudy "
+                "seal new), or pass plain data only"
+            )
+        if sealer is not None or self.env.values.codec.sealer is not None:
+            self.env.values.codec = Codec(self.pickle, sealer=sealer)
         return Connection(
             self.url,
             self.env,

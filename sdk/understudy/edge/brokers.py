@@ -17,6 +17,9 @@ import trio
 
 from understudy._version import __version__
 from understudy.client.keys import process_keys
+from understudy.client.seal_keys import process_sealer
+from understudy.client.sealed_records import SealedRecords
+from understudy.client.sealed_router import SealedRouter
 from understudy.edge.watches import Watches
 from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
@@ -81,7 +84,13 @@ class Brokers:
         The promises that are waited for.
     """
 
-    def __init__(self, patience_s: float = PATIENCE_S, role: str = ROLE) -> None:
+    def __init__(
+        self,
+        patience_s: float = PATIENCE_S,
+        role: str = ROLE,
+        sealed: SealedRecords | None = None,
+    ) -> None:
+        self._sealed = sealed
         self.clock = PeerClock()
         #: those of the sessions that there are
         self._welcomes: dict[Link, Welcome] = {}
@@ -91,6 +100,8 @@ class Brokers:
         self._name = f"{role}-{secrets.token_hex(4)}"
         self._boot = secrets.token_hex(4)
         self._router: Router | None = None
+        #: sends commands, which are sealed if there are seal keys
+        self._requests: Router | SealedRouter | None = None
         self._met = trio.Event()
         self._clock_link: Link | None = None
         self._tells_functions = False
@@ -181,8 +192,8 @@ class Brokers:
         return found
 
     async def _answers(self, commands: Sequence[AnyCommand]) -> list[Answer]:
-        router = self._router
-        assert router is not None
+        requests = self._requests
+        assert requests is not None
         answers: dict[int, Answer] = {}
         answered = trio.Event()
 
@@ -196,7 +207,7 @@ class Brokers:
             await self._met.wait()
             try:
                 for place, command in enumerate(commands):
-                    router.request(command, partial(on_reply, place))
+                    requests.request(command, partial(on_reply, place))
             except LinkFullError as error:
                 raise BusyError(str(error)) from None
             await answered.wait()
@@ -275,7 +286,9 @@ class Brokers:
     def open(self, router: Router) -> None:
         """Take the router, before it says hello to anybody."""
         self._router = router
-        self.watches = Watches(router.request)
+        sealed = self._sealed
+        self._requests = router if sealed is None else SealedRouter(router, sealed)
+        self.watches = Watches(self._requests.request)
 
     def hello(self, link: Link) -> Hello:
         """Introduce the edge to a broker."""
@@ -293,6 +306,8 @@ class Brokers:
 
     def on_messages(self, link: Link, messages: list[ToPeer]) -> None:
         """Hand out settlements, and pass on everything else."""
+        if self._sealed is not None:
+            messages = self._sealed.open_messages(messages)
         for message in messages:
             if isinstance(message, Settled):
                 self.watches.resolve(message.promises)
@@ -364,9 +379,10 @@ async def open_brokers(
         From the block, in an exception group, when a broker refuses this peer for good, or `url` is
         no address.
     ConfigurationError
-        The keys of this process (UNDERSTUDY_KEY) cannot be used.
+        The keys of this process (UNDERSTUDY_KEY, UNDERSTUDY_SEAL_KEYS) cannot be used.
     """
-    brokers = Brokers(patience_s, role)
+    sealer = process_sealer()
+    brokers = Brokers(patience_s, role, None if sealer is None else SealedRecords(sealer))
     way = Direct(process_keys())
     async with open_router(url, brokers, backlog_max=BACKLOG_MAX, way=way) as router:
         brokers.open(router)

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from understudy.client.keys import key_variables
+from understudy.client.seal_keys import seal_variables
 from understudy.client.session import ClientSession
 from understudy.errors import ConfigurationError, innermost
 from understudy.processes.pickle_report import describe_unpicklable
@@ -133,6 +134,7 @@ def _process_specs(
     env = {
         **os.environ,
         **key_variables(*session.keys, has_none=session.embedded is not None),
+        **seal_variables(*session.seals),
         "UNDERSTUDY_URL": session.url,
         "UNDERSTUDY_GROUP": group,
     }

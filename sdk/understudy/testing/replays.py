@@ -6,7 +6,7 @@ import queue
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Function
@@ -16,7 +16,7 @@ from understudy.testing.histories import History, HistoryError, functions_in, re
 from understudy.testing.lookup import place_of, runtimes_for
 from understudy.testing.threads import run_off_loop
 from understudy_actors.activation import Activation, Run
-from understudy_actors.errors import NonDeterminismError
+from understudy_actors.errors import NonDeterminismError, UnreadableError
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.determinism import describe, left_over
 from understudy_actors.interpreter.outcome import Outcome
@@ -34,6 +34,8 @@ from understudy_store.records import (
     PromiseRecord,
     origin_of,
 )
+
+_Mismatch = TypeVar("_Mismatch", bound=Exception)
 
 
 class Replayed(NamedTuple):
@@ -283,7 +285,7 @@ class _Replayer:
             )
         )  # fmt: skip
 
-    def _with_note(self, task: PromiseRecord, error: NonDeterminismError) -> NonDeterminismError:
+    def _with_note(self, task: PromiseRecord, error: _Mismatch) -> _Mismatch:
         error.__traceback__ = None  # It only shows the interpreter, which helps nobody.
         error.add_note(
             f"found by replaying {task.id}, {describe(task)}, of {self._history} with "
@@ -320,7 +322,7 @@ class _ReplaySteps:
         self._routine = routine
         self.outcome: Outcome | None = None
         self.beyond: str | None = None
-        self.mismatch: NonDeterminismError | None = None
+        self.mismatch: NonDeterminismError | UnreadableError | None = None
 
     def run(self, now_ms: int) -> None:
         while self._goes_on(self._routine.step(now_ms)) and self._routine.kind != "coroutine":

@@ -11,6 +11,7 @@
 `calls`             builders of a function's parameters
 `errors`            exceptions to bytes and back
 `pickles`           cloudpickle, imported on first use
+`seals`             encryption of encoded values, each for its place
 `class_kinds`       predicates on classes that several of these need
 `paths`             the place of a fault inside a value, for messages
 =================== ===========================================================================

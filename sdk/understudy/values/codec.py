@@ -6,10 +6,15 @@ look inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from understudy.errors import DecodingError, EncodingError, PayloadTooLargeError
+from understudy.errors import (
+    DecodingError,
+    EncodingError,
+    PayloadTooLargeError,
+    SealedValueError,
+)
 from understudy.values.builders import ANY, Builder, MismatchError
 from understudy.values.calls import CallTypes
 from understudy.values.decoding import (
@@ -18,6 +23,7 @@ from understudy.values.decoding import (
     RefusedError,
     decoding_error,
     refuse_pickle,
+    refuse_unsealed_pickle,
     unpickle,
 )
 from understudy.values.encoding import (
@@ -29,6 +35,7 @@ from understudy.values.encoding import (
 )
 from understudy.values.error_decoding import decode_error
 from understudy.values.error_encoding import encode_error
+from understudy.values.seals import OVERHEAD_BYTES, Authentic, Sealer, is_sealed, problem_of
 from understudy.values.structure import LOADED, builder_of
 
 PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -39,23 +46,55 @@ _NO_NAMES: Final[tuple[str, ...]] = ()
 class Codec:
     """Encodes and decodes values. It keeps no state, so threads may share it.
 
+    With seal keys, what it encodes is sealed on its way to the broker, and what comes from there
+    was opened (see `client.sealed_records`). So here a value that is still sealed is one that this
+    process cannot open.
+
     Parameters
     ----------
     pickle
         Whether values that are not plain data are pickled. If False such a value is an
         `EncodingError`, and pickled data from elsewhere is a `DecodingError`.
     payload_bytes_max
-        The largest encoding allowed, in bytes.
+        The largest encoding allowed, in bytes; sealing included.
+    sealer
+        The seal keys of this process. With them pickles are loaded only from values that were
+        sealed.
     """
 
-    __slots__ = ("pickle", "payload_bytes_max", "_decoder", "_tagging_decoder")
+    __slots__ = (
+        "pickle",
+        "payload_bytes_max",
+        "sealer",
+        "_decoder",
+        "_tagging_decoder",
+        "_doubting",
+    )
 
-    def __init__(self, pickle: bool = False, payload_bytes_max: int = PAYLOAD_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        pickle: bool = False,
+        payload_bytes_max: int = PAYLOAD_BYTES_MAX,
+        sealer: Sealer | None = None,
+        *,
+        refuse: Callable[[memoryview], Any] = refuse_pickle,
+    ) -> None:
         self.pickle = pickle
-        self.payload_bytes_max = payload_bytes_max
-        read_pickle = unpickle if pickle else refuse_pickle
-        self._decoder: Final = Decoder(read_pickle, self.decode_error, tagged=False)
-        self._tagging_decoder: Final = Decoder(read_pickle, self.decode_error, tagged=True)
+        self.sealer: Final = sealer
+        self.payload_bytes_max = 0
+        self.bound_payload(payload_bytes_max)
+        read_pickle = unpickle if pickle else refuse
+        self._decoder: Final = Decoder(read_pickle, self._decode_error, tagged=False)
+        self._tagging_decoder: Final = Decoder(read_pickle, self._decode_error, tagged=True)
+        #: reads what others than the holders of a key may have made
+        self._doubting: Final[Codec | None] = (
+            Codec(refuse=refuse_unsealed_pickle) if pickle and sealer is not None else None
+        )
+
+    def bound_payload(self, bytes_max: int) -> None:
+        """Allow encodings that have at most this many bytes in the store."""
+        overhead = 0 if self.sealer is None else OVERHEAD_BYTES
+        self.payload_bytes_max = max(bytes_max - overhead, 0)
 
     def encode_call(
         self,
@@ -93,7 +132,7 @@ class Codec:
             raise PayloadTooLargeError("the arguments", None, self.payload_bytes_max) from None
         if len(data) > self.payload_bytes_max:
             raise PayloadTooLargeError("the arguments", len(data), self.payload_bytes_max)
-        return data
+        return data if self._doubting is None else Authentic(data)
 
     def decode_call(
         self, data: Buffer, types: CallTypes | None = None
@@ -104,7 +143,11 @@ class Codec:
         ------
         DecodingError
             The data is damaged, pickled, or does not fit `types`.
+        SealedValueError
+            It is sealed, and this process could not open it.
         """
+        if (doubting := self._reader_of(data, "the arguments")) is not None:
+            return doubting.decode_call(data, types)
         if types is None or not types.has_builders:
             args, kwargs = self._decode_raw_call(data, self._decoder)
             return tuple(args), kwargs
@@ -142,10 +185,10 @@ class Codec:
             raise PayloadTooLargeError(what, None, self.payload_bytes_max) from None
         if len(data) > self.payload_bytes_max:
             raise PayloadTooLargeError(what, len(data), self.payload_bytes_max)
-        return data
+        return data if self._doubting is None else Authentic(data)
 
     def decode_value(self, data: Buffer | None, hint: Any = None, what: str = "the value") -> Any:
-        """Decode one value. Raises `DecodingError`.
+        """Decode one value. Raises `DecodingError`, `SealedValueError` if it could not be opened.
 
         Parameters
         ----------
@@ -158,6 +201,8 @@ class Codec:
         """
         if data is None:
             return None
+        if (doubting := self._reader_of(data, what)) is not None:
+            return doubting.decode_value(data, hint, what)
         builder = builder_of(hint)
         try:
             if builder is None:
@@ -169,10 +214,11 @@ class Codec:
 
     def encode_error(self, error: BaseException) -> bytes:
         """Encode an exception with its traceback as text. Never raises."""
-        return encode_error(error, pickle=self.pickle, payload_bytes_max=self.payload_bytes_max)
+        data = encode_error(error, pickle=self.pickle, payload_bytes_max=self.payload_bytes_max)
+        return data if self._doubting is None else Authentic(data)
 
     def decode_error(self, data: Buffer | None) -> BaseException:
-        """Rebuild an exception. Raises `DecodingError`.
+        """Rebuild an exception. Raises as `decode_value`.
 
         Returns
         -------
@@ -180,7 +226,19 @@ class Codec:
         `RemoteError`. Its first cause is a `RemoteTraceback`, so printing it shows where it
         happened.
         """
+        if data is not None and (doubting := self._reader_of(data, "the error")) is not None:
+            return doubting.decode_error(data)
+        return self._decode_error(data)
+
+    def _decode_error(self, data: Buffer | None) -> BaseException:
+        """Rebuild an exception, which may be inside another value."""
         return decode_error(data, self._decoder.decode, self._decode_loaded, unpickles=self.pickle)
+
+    def _reader_of(self, data: Buffer, what: str) -> Codec | None:
+        """Return the codec that reads `data` if another one has to; raises `SealedValueError`."""
+        if is_sealed(data):
+            raise SealedValueError(what, problem_of(data, self.sealer))
+        return None if type(data) is Authentic else self._doubting
 
     def _decode_loaded(self, data: Buffer) -> Any:
         """Decode a value without a hint; its classes are rebuilt if they are loaded."""

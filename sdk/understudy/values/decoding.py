@@ -74,6 +74,15 @@ def refuse_pickle(data: memoryview) -> Any:
     )
 
 
+def refuse_unsealed_pickle(data: memoryview) -> Any:
+    """Raise `RefusedError`, because anybody may have put this pickle into the store."""
+    del data
+    raise RefusedError(
+        "it is pickled and not sealed, so others than the holders of a seal key may have made it, "
+        "and unpickling would run their code"
+    )
+
+
 def unpickle(data: memoryview) -> Any:
     """Unpickle `data`, which runs any code that its sender chose; raises `RefusedError`."""
     try:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from understudy.values.decoding import Decoder
+from understudy.values.seals import key_id, problem_of
 from understudy.views.long_integers import unlimited_digits
 
 #: characters of a value in a table
@@ -31,14 +32,30 @@ _DECODER: Final = Decoder(_describe_pickle, _describe_error, tagged=False)
 
 
 def decoded(data: bytes | None) -> Any:
-    """Decode stored data to JSON data; text in angle brackets replaces what cannot be shown."""
+    """Decode stored data to JSON data; text in angle brackets replaces what cannot be shown.
+
+    A sealed value becomes an object: ``sealed`` is the id of its key, ``data`` the value in base64.
+    """
     if data is None:
         return None
+    if id_ := key_id(data):
+        return {"sealed": id_, "data": base64.b64encode(data).decode()}
     try:
         with unlimited_digits():
             return jsonable(_DECODER.decode(data))
     except Exception:
         return f"<not readable, {len(data)} bytes>"
+
+
+def sealed_text(data: bytes | None) -> str:
+    """Say of a sealed value that it cannot be shown here, and what would help."""
+    id_ = key_id(data or b"")
+    if not id_:
+        return problem_of(data or b"", None)
+    return (
+        f"it is sealed with the key {id_!r}, and cannot be opened here: this "
+        "process does not have that key (UNDERSTUDY_SEAL_KEYS), or the value was changed"
+    )
 
 
 def jsonable(value: Any) -> Any:

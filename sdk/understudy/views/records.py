@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from understudy.values.seals import key_id
 from understudy.views.json_data import compact, decoded
 from understudy_store.records import (
     CANCELED,
@@ -95,7 +96,8 @@ def has_failed(record: PromiseRecord) -> bool:
 def failure(record: PromiseRecord) -> dict[str, Any] | None:
     """Return the failure of a promise as JSON data; None if it has not failed.
 
-    Its keys are `type` and `message`, and for an exception `traceback` and `notes`.
+    Its keys are `type` and `message`, and for an exception `traceback` and `notes`; for one that is
+    sealed `sealed` and `data`, as `decoded` gives them.
     """
     if not has_failed(record):
         return None
@@ -103,6 +105,9 @@ def failure(record: PromiseRecord) -> dict[str, Any] | None:
         return {"type": "DeadlineExceededError", "message": "its deadline passed"}
     if record.state == CANCELED:
         return {"type": "CanceledError", "message": "it was canceled"}
+    if id_ := key_id(record.value.data or b""):
+        message = f"sealed with the key {id_!r}, and cannot be opened here"
+        return {"type": "SealedValueError", "message": message, **decoded(record.value.data)}
     fields = decoded(record.value.data)
     if not isinstance(fields, dict) or not {"module", "name", "message"} <= fields.keys():
         return {"type": "unknown", "message": compact(fields)}

@@ -11,7 +11,7 @@ from understudy_store.machine import elsewhere, packed
 from understudy_store.machine.live import Execute, Statistics, execute_of
 from understudy_store.machine.state import State
 from understudy_store.machine.transitions import TASK_TRANSITIONS
-from understudy_store.records import PromiseRecord, TaskRecord, foreign_name
+from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord, foreign_name
 
 
 class MachineView:
@@ -35,6 +35,10 @@ class MachineView:
     def records(self) -> Iterator[PromiseRecord]:
         """Yield every promise that is in memory."""
         return (promise.record for promise in packed.all_promises(self._state))
+
+    def schedules(self) -> Iterator[ScheduleRecord]:
+        """Yield every schedule."""
+        return iter(self._state.schedules.values())
 
     def pids(self) -> list[str]:
         """Return the nodes that have acquired something."""

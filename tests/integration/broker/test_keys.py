@@ -20,10 +20,11 @@ from tests.integration.broker.peers import DEADLINE_S, Peer
 from understudy_broker.core import receiver
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.errors import LinkError
+from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.key_files import KeyPair, new_pair, replace
 from understudy_broker.keys.key_folder import KeyFolder
 from understudy_broker.keys.peer_keys import PeerKeys
-from understudy_broker.keys.rights import Holder, RightsError
+from understudy_broker.keys.rights import Holder
 from understudy_broker.keys.rights_text import lines_of, with_new_key, without_identity
 from understudy_broker.link.link import Link, open_link
 from understudy_broker.link.way import Direct
@@ -56,7 +57,7 @@ class Guarded:
     def give(self, name: str, expires_at: int | None = None) -> PeerKeys:
         """Make a key, and let the broker take it."""
         pair = self.pairs[name] = new_pair(name)
-        lines = lines_of([Holder(name, pair.public, expires_at)])
+        lines = lines_of([Holder(name, pair.public, expires_at, ("everything",))])
         self.folder.change(lambda text: f"{text}\n{lines}")
         return PeerKeys(pair, self.public)
 

@@ -94,7 +94,7 @@ def test_a_broker_as_a_service_is_told_of_its_keys_and_notes_it(tmp_path: Path, 
     code, _, err = cli("keys", "reload", "--folder", folder)
     assert (code, "no broker on this machine runs with" in err) == (1, True)
     for name in ("ann", "bob"):
-        cli("keys", "new", name, "--folder", folder)
+        cli("keys", "new", name, "--role", "everything", "--folder", folder)
     keys = {
         "UNDERSTUDY_URL": where,
         "UNDERSTUDY_KEY": str(folder / "ann.key"),

@@ -14,6 +14,8 @@ from understudy.cli import main
 from understudy_broker.keys.key_files import new_pair, read_pair, write_pair
 
 PLAIN = ("UNDERSTUDY_KEY", "UNDERSTUDY_BROKER_KEY", "UNDERSTUDY_BROKER__KEYS")
+#: the role that `keys init` makes
+ALL = ("--role", "everything")
 Keys = Callable[..., tuple[int, str, str]]
 
 
@@ -42,7 +44,7 @@ def test_keys_are_made_listed_changed_and_revoked(keys: Keys, folder: Path) -> N
     assert code == 0
     assert out.splitlines()[-1] == (folder / "broker.pub").read_text().strip()
     assert keys("list")[1].startswith("There are no identities")
-    code, out, _ = keys("new", "team-a/node-1", "--expires", "2199-01-01", "--role", "team-a")
+    code, out, _ = keys("new", "team-a/node-1", "--expires", "2199-01-01", *ALL)
     file = folder / "team-a.node-1.key"
     assert (code, out) == (0, f"made {file}; team-a/node-1 is in {folder / 'rights.toml'}\n")
     key = read_pair(file).public
@@ -52,10 +54,10 @@ def test_keys_are_made_listed_changed_and_revoked(keys: Keys, folder: Path) -> N
         "key": key,
         "state": "valid",
         "expires_at": 7226582400000,
-        "roles": ["team-a"],
+        "roles": ["everything"],
     }
     assert keys("show", "team-a/node-1")[1] == (
-        f'[identity."team-a/node-1"]\nkey = "{key}"\nexpires = 2199-01-01\nroles = ["team-a"]\n'
+        f'[identity."team-a/node-1"]\nkey = "{key}"\nexpires = 2199-01-01\nroles = ["everything"]\n'
     )
     assert keys("rotate", "team-a/node-1", "--out", str(folder / "new.key"))[0] == 0
     states = [(each["key"], each["state"]) for each in json.loads(keys("list", "--json")[1])]
@@ -81,9 +83,11 @@ def test_what_is_refused_changes_nothing(keys: Keys, folder: Path) -> None:
     before = {each: each.read_bytes() for each in folder.iterdir()}
     for args, code, said in [
         (["init"], 1, "is there already"),
-        (["new", "a b"], 1, "a name has letters"),
-        (["new", "understudy/brokers"], 1, "are reserved"),
-        (["new", "a", "--expires", "soon"], 2, "is no day"),
+        (["new", "a b", *ALL], 1, "a name has letters"),
+        (["new", "understudy/brokers", *ALL], 1, "are reserved"),
+        (["new", "a", *ALL, "--expires", "soon"], 2, "is no day"),
+        (["new", "a"], 2, "rights.toml has the roles everything"),
+        (["new", "a", "--role", "team-c"], 1, "there is no table [role.team-c]"),
         (["revoke", "a"], 1, "there is no identity 'a'"),
         (["show", "a"], 1, "there is no identity 'a'"),
         (["rotate", "a"], 1, "there is no identity 'a'"),
@@ -93,11 +97,11 @@ def test_what_is_refused_changes_nothing(keys: Keys, folder: Path) -> None:
         assert (found, said in err) == (code, True), (args, found, err)
     assert {each: each.read_bytes() for each in folder.iterdir()} == before
     folder.chmod(0o777)
-    for args in (["list"], ["new", "a"], ["check"], ["revoke", "a"], ["init"]):
+    for args in (["list"], ["new", "a", *ALL], ["check"], ["revoke", "a"], ["init"]):
         assert "others can write to the folder" in keys(*args)[2]
     folder.chmod(0o755)
-    keys("new", "a")
-    assert keys("new", "a", "--out", str(folder / "again.key"))[0] == 1
+    keys("new", "a", *ALL)
+    assert keys("new", "a", *ALL, "--out", str(folder / "again.key"))[0] == 1
     assert not (folder / "again.key").exists(), "a key that nobody knows is not left behind"
 
 
@@ -109,7 +113,11 @@ def test_a_folder_is_checked_as_by_a_broker(keys: Keys, folder: Path) -> None:
     code, _, err = keys("check")
     assert (code, "its key is the broker's own" in err) == (1, True)
     rights.write_text(f'[identity.a]\nkey = "{new_pair("a").public}"\nexpires = 2020-01-01\n')
-    assert keys("check")[1].startswith("the key of a expired 2020-01-01 00:00:00 UTC\n")
+    assert keys("check")[1].splitlines() == [
+        "the key of a expired 2020-01-01 00:00:00 UTC",
+        "identity a: it has no role, so it may do nothing",
+        f"{rights} is right: 1 identity",
+    ]
     (folder / "broker.key").chmod(0o644)
     assert "others can read the secret key" in keys("check")[2]
 
@@ -119,7 +127,7 @@ def system(keys: Keys, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """A broker with keys and a node, as processes; the address, and the environment of a client."""
     keys("init")
     for name in ("node", "client"):
-        keys("new", name)
+        keys("new", name, *ALL)
     (folder.parent / "app.py").write_text(APP)
     where = free_url()
     client = {
@@ -166,7 +174,7 @@ def test_calls_with_keys_and_what_strangers_are_told(
             assert code is None or program.wait_for_exit() == code, (change, program.output)
 
     keys("revoke", "node")
-    keys("new", "later")
+    keys("new", "later", *ALL)
     later = client | {"UNDERSTUDY_KEY": str(folder / "later.key")}
     # The broker reads the rights again by itself: the node is out, and the new one is in.
     done = run("groups", cwd=cwd, **later)
@@ -174,11 +182,58 @@ def test_calls_with_keys_and_what_strangers_are_told(
     assert "g-1" not in done.stdout
 
 
+TEAMS = """
+[role.team-a]
+serve = ["g"]
+call = ["g"]
+ids = ["a/"]
+cancel = ["a/"]
+
+[role.team-b]
+call = ["b-*"]
+ids = ["b/"]
+"""
+
+
+def test_two_teams_share_a_broker_and_nothing_else(
+    system: tuple[str, dict[str, str]], folder: Path, keys: Keys
+) -> None:
+    _, client = system
+    rights = folder / "rights.toml"
+    rights.write_text(rights.read_text() + TEAMS)
+    for team in ("a", "b"):
+        assert keys("new", f"{team}/cli", "--role", f"team-{team}")[0] == 0
+    of = {team: client | {"UNDERSTUDY_KEY": str(folder / f"{team}.cli.key")} for team in ("a", "b")}
+
+    def tried(team: str, *argv: str) -> tuple[int, str]:
+        done = run(*argv, cwd=folder.parent, **of[team])
+        return done.returncode, done.stdout + done.stderr
+
+    call = ("greet", "--arg", "Ann", "--target", "g", "--wait")
+    assert tried("a", "invoke", "a/1", *call) == (0, '"hello Ann"\n')
+    for argv, lacks in (
+        (("invoke", "b/1", *call), "call = ['g']"),
+        (("invoke", "a/2", *call), "ids = ['a/2']"),
+        (("promises", "get", "a/1"), "ids = ['a/1']"),
+        (("promises", "cancel", "a/1"), "cancel = ['a/1']"),
+        (("promises", "search"), "search = ['']"),
+    ):
+        code, output = tried("b", *argv)
+        assert (code != 0, lacks in output) == (True, True), (argv, output)
+    code, output = tried("b", "groups")
+    assert (code, "g-1" in output) == (0, False), output
+    assert "g-1" in tried("a", "groups")[1]
+    node = of["b"] | {"UNDERSTUDY_GROUP": "g"}
+    with Program("node", "app:runtime", "--id", "b-1", cwd=folder.parent, **node) as refused:
+        refused.wait_for("serve = ['g']")
+        assert refused.wait_for_exit() != 0
+
+
 def test_a_tunnel_carries_keys_from_end_to_end(
     system: tuple[str, dict[str, str]], folder: Path, keys: Keys
 ) -> None:
     url, client = system
-    keys("new", "edge")
+    keys("new", "edge", *ALL)
     place = free_url().removeprefix("tcp://")
     of_edge = client | {"UNDERSTUDY_KEY": str(folder / "edge.key")}
     with Program("edge", "--listen", place, "--url", url, cwd=folder.parent, **of_edge) as edge:
@@ -192,7 +247,7 @@ def test_a_tunnel_carries_keys_from_end_to_end(
 def test_brokers_with_keys_find_each_other(keys: Keys, folder: Path) -> None:
     """A deployment that begins, where each must hear from the other; and a call between both."""
     keys("init")
-    keys("new", "all")
+    keys("new", "all", *ALL)
     (folder.parent / "app.py").write_text(APP)
     urls = [free_url(), free_url()]
     tables = (

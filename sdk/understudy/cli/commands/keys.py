@@ -11,6 +11,7 @@ from understudy.cli.options import AsJson
 from understudy.cli.printing import err, out, printable_line
 
 if TYPE_CHECKING:
+    from understudy.cli.errors import UsageError
     from understudy_broker.keys.key_folder import KeyFolder
     from understudy_broker.keys.rights import Holder
 
@@ -44,7 +45,7 @@ Expires = Annotated[
 ]
 Roles = Annotated[
     list[str] | None,
-    typer.Option("--role", metavar="ROLE", help="A role, without effect so far. May be repeated."),
+    typer.Option("--role", metavar="ROLE", help="A role of rights.toml. May be repeated."),
 ]
 Print = Annotated[
     bool,
@@ -67,7 +68,7 @@ def keys() -> None:
     \b
     Step by step:
       understudy keys init --folder /etc/understudy/keys
-      understudy keys new team-a/node-1 --folder /etc/understudy/keys
+      understudy keys new node-1 --role everything --folder /etc/understudy/keys
       understudy broker --listen tcp://10.0.0.5:5577 --keys /etc/understudy/keys
 
     \b
@@ -76,18 +77,18 @@ def keys() -> None:
       export UNDERSTUDY_BROKER_KEY=/etc/understudy/broker.pub
       understudy node app:runtime --url tcp://10.0.0.5:5577
 
-    So far a key says who somebody is: everyone who has one may call, read and cancel everything.
+    What an identity may do, its roles say, which are tables in rights.toml: see docs/security.md.
     """
 
 
 @app.command()
 def init(folder: Folder = _FOLDER) -> int:
-    """Make the keys of a broker, and a rights.toml without identities.
+    """Make the keys of a broker, and a rights.toml with the role "everything" and no identities.
 
     \b
     broker.key   the secret key, for this user alone (mode 0600)
     broker.pub   the public key, which every peer needs
-    rights.toml  whose keys the broker takes
+    rights.toml  whose keys the broker takes, and what they may do
 
     Several brokers of one deployment have the same folder, or copies of it.
 
@@ -115,7 +116,7 @@ def new(
     role: Roles = None,
     print_lines: Print = False,
 ) -> int:
-    """Make a key, and let the broker take it.
+    """Make a key, and let the broker take it, with the roles that it is given.
 
     The secret key is written to a file for this user alone (mode 0600): bring it to the machine of
     the peer, and name it there in UNDERSTUDY_KEY. Its identity is added to rights.toml.
@@ -125,11 +126,12 @@ def new(
 
     \b
     Examples:
-      understudy keys new team-a/node-1
-      understudy keys new team-a/node-1 --expires 2027-01-01
+      understudy keys new node-1 --role everything
+      understudy keys new team-a/node-1 --role team-a --expires 2027-01-01
       understudy keys new team-a/node-1 --print --out /etc/understudy/node.key
 
-    Exits with 1 if there is such a file or identity already, or if others can write to the folder.
+    Exits with 1 if there is such a file or identity already, if rights.toml has no such role, or if
+    others can write to the folder.
     """
     from understudy_broker.keys.key_files import new_pair, write_pair
     from understudy_broker.keys.key_folder import KeyFolder
@@ -137,6 +139,8 @@ def new(
     from understudy_broker.keys.rights_text import lines_of, with_identity
 
     path = _file_of(check_identity(name), folder) if file is None else file
+    if not role and not print_lines:
+        raise _which_role(KeyFolder(folder))
     pair = new_pair(name)
     holder = Holder(name, pair.public, _parse_date(expires), tuple(role or ()))
     write_pair(path, pair)
@@ -339,7 +343,10 @@ def reload(folder: Folder = _FOLDER) -> int:
 
 @app.command()
 def check(folder: Folder = _FOLDER) -> int:
-    """Check a folder of keys as a broker would, and name keys that have expired.
+    """Check a folder of keys as a broker would, and say what in it is probably not meant.
+
+    It names keys that have expired, identities without roles, roles that nobody has, and groups
+    that may be called and that nobody may serve.
 
     \b
     Example:
@@ -349,6 +356,7 @@ def check(folder: Folder = _FOLDER) -> int:
     """
     from understudy.cli.times import moment, now_ms
     from understudy_broker.keys.key_folder import KeyFolder
+    from understudy_broker.keys.rights import notes_on
 
     keys = KeyFolder(folder)
     rights = keys.check()
@@ -356,9 +364,22 @@ def check(folder: Folder = _FOLDER) -> int:
     for holder in expired:
         what = "the old key" if holder.is_old else "the key"
         out(printable_line(f"{what} of {holder.identity} expired {moment(holder.expires_at)} UTC"))
-    count = len({holder.identity for holder in rights})
+    for note in notes_on(rights):
+        out(printable_line(note))
+    count = len(rights.grants)
     out(f"{keys.rights_path} is right: {count} {'identity' if count == 1 else 'identities'}")
     return 0
+
+
+def _which_role(keys: KeyFolder) -> UsageError:
+    from understudy.cli.errors import UsageError
+
+    roles = ", ".join(keys.read().roles)
+    there = f"has the roles {roles}" if roles else "has none yet"
+    return UsageError(
+        f"--role: without a role an identity may do nothing. {keys.rights_path} {there}; another "
+        "one is a table [role.NAME] in it"
+    )
 
 
 def _tell_brokers(keys: KeyFolder) -> bool | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from understudy.edge.native.problems import Problem
-from understudy.views.json_data import compact, decoded
+from understudy.values.seals import is_sealed
+from understudy.views.json_data import compact, decoded, sealed_text
 from understudy.views.records import promise_json, schedule_json
 from understudy_store.commands import PromiseCreate, ScheduleCreate
 from understudy_store.records import (
@@ -54,6 +55,11 @@ def _difference(asked: PromiseCreate, found: PromiseRecord) -> str:
     if asked.param.headers.get(HEADER_VERSION) != found.param.headers.get(HEADER_VERSION):
         version = found.param.headers.get(HEADER_VERSION, "the highest")
         return f"{found.id} already exists, for version {version}. Use a new id for a new call"
+    if is_sealed(found.param.data):
+        return (
+            f"{found.id} already exists, and whether with these arguments cannot be told: "
+            f"{sealed_text(found.param.data)}. Those are kept. Use a new id for a new call"
+        )
     if not _is_same(asked.param, found.param):
         return (
             f"{found.id} already exists, with the arguments {compact(decoded(found.param.data))}. "

@@ -20,7 +20,8 @@ from understudy.edge.native.problems import Problem, of_reply
 from understudy.edge.native.streams import Streams
 from understudy.edge.native.waits import Waits
 from understudy.obstacles import task_trouble
-from understudy.views.json_data import decoded
+from understudy.values.seals import is_sealed
+from understudy.views.json_data import decoded, sealed_text
 from understudy.views.records import failure, failure_text, has_failed, promise_json, task_json
 from understudy_actors.interpreter.child_commands import pending_record
 from understudy_store.commands import (
@@ -152,6 +153,12 @@ class CallHandlers:
             )
         if has_failed(record):
             raise failed(record)
+        if is_sealed(record.value.data):
+            raise Problem(
+                422,
+                f"the value of {record.id}: {sealed_text(record.value.data)}",
+                stored=promise_json(record),
+            )
         return answer(decoded(record.value.data))
 
     async def _settled(self, exchange: Exchange, id_: str, wait_s: float) -> PromiseRecord:

@@ -16,7 +16,7 @@ from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Registry
 from understudy.retry import Never
 from understudy.values import Codec
-from understudy_actors.errors import NonDeterminismError
+from understudy_actors.errors import NonDeterminismError, UnreadableError
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import StepResult
@@ -89,7 +89,7 @@ class Harness:
         self.results: list[StepResult] = []
         self.canceled: list[str] = []
         self.outcome: Outcome | None = None
-        self.mismatch: NonDeterminismError | None = None
+        self.mismatch: NonDeterminismError | UnreadableError | None = None
         self.retry_after_s: float | None = None
         self.parents: dict[str, Routine] = {}
         self.root = Routine(

@@ -153,6 +153,24 @@ class TestCalls:
             scenario.value(scenario.world.finish("x"))
         assert scenario.node.core.statistics().running == 0
 
+    def test_a_fence_over_the_quota_of_the_node_gives_the_task_back(
+        self, scenario: Scenario
+    ) -> None:
+        """It is no failure of the function, which goes on once there is room."""
+
+        def asks(ctx: Any) -> Any:
+            return (yield ctx.rfc("leaf", 1))
+
+        scenario.env.registry.register(asks)
+        scenario.world.invoke("x", "asks")
+        scenario.node.deliver_in()
+        scenario.node.run_one()
+        _, on_reply = scenario.node.unanswered.pop()
+        scenario.node.out.clear()
+        on_reply(Response(0, Reply(429, "too many pending promises")))
+        assert scenario.node.core.statistics().running == 0
+        assert scenario.value(scenario.world.finish("x")) == 2
+
     def test_one_refused_call_of_many_fails_at_its_yield(self, scenario: Scenario) -> None:
         def bad_id(ctx: Any) -> Any:
             good = yield ctx.rfi("leaf", 1)

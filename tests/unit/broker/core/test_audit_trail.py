@@ -12,8 +12,8 @@ from understudy_broker.audit.chain import START, extended
 from understudy_broker.audit.repeats import WINDOW_MS
 from understudy_broker.core import audit_trail
 from understudy_broker.core.audit_trail import RECORDS_MAX, REFUSALS_MAX, AuditTrail
-from understudy_broker.core.authorization import Identity
-from understudy_broker.protocol.messages import AnyCommand, PromiseWatch, Refused, Welcome
+from understudy_broker.keys.grants import EVERYTHING, Names
+from understudy_broker.protocol.messages import PromiseWatch, Refused, Welcome
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
@@ -30,8 +30,8 @@ from understudy_store.records import Value, pid_of
 SECRET = b"a-secret-value"
 
 
-def rule(_session: Identity, command: AnyCommand) -> str | None:
-    return "no such right" if isinstance(command, PromiseGet) else None
+#: what everybody may do
+GRANT = EVERYTHING._replace(ids=Names(prefixes=("p", "q", "x", "y")))
 
 
 @pytest.fixture
@@ -41,7 +41,8 @@ def trail() -> AuditTrail:
 
 @pytest.fixture
 def rig(trail: AuditTrail) -> Rig:
-    rig = Rig(audit=trail, authorize=rule, watches_max=1)
+    grants = {"team-a": GRANT, "callers": GRANT}
+    rig = Rig(audit=trail, grant_of=grants.get, watches_max=1)
     rig.core.sessions.identity_of = {A: "team-a", C: "callers"}.get
     rig.core.sessions.address_of = {A: "10.0.0.7"}.get
     return rig
@@ -53,7 +54,7 @@ def told(trail: AuditTrail) -> list[tuple[str, dict[str, object]]]:
 
 def test_joining_and_being_refused_is_noted(rig: Rig, trail: AuditTrail) -> None:
     rig.join(A, "a")
-    rig.send(B, hello("a", boot="2"))
+    rig.send(B, hello("a", boot="2", kind="client"))
     rig.turn()
     (joined, who), (refused, other) = told(trail)
     assert (joined, who["identity"], who["name"]) == ("joined", "team-a", "a")
@@ -115,16 +116,17 @@ def test_of_refusals_few_are_noted_and_the_rest_is_counted(rig: Rig, trail: Audi
     rig.join(A, "a")
     trail.take()
     for _ in range(REFUSALS_MAX + 5):
-        assert rig.reply(C, PromiseGet("p")).status == 403
+        assert rig.reply(C, PromiseGet("zz")).status == 403
     # Another one's refusals are not hidden by these.
-    assert rig.reply(A, PromiseGet("p")).status == 403
+    assert rig.reply(A, PromiseGet("zz")).status == 403
     for _ in range(3):
         assert rig.reply(C, PromiseWatch(("x", "y"))).status == 429
     found = told(trail)
     assert [what for what, _ in found].count("refused") == REFUSALS_MAX + 1
-    assert found[0][1] | {"pid": None} == {
+    assert "ids = ['zz']" in str(found[0][1]["why"])
+    assert found[0][1] | {"pid": None, "why": None} == {
         "identity": "callers", "name": "c", "group": "g", "kind": "client", "pid": None,
-        "command": "promise.get", "id": "p", "status": 403, "why": "no such right",
+        "command": "promise.get", "id": "zz", "status": 403, "why": None,
     }  # fmt: skip
     assert [what for what, _ in found].count("too many requests") == 1
     due_at = trail.due_at()

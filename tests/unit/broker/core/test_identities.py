@@ -70,7 +70,7 @@ def test_the_pulse_of_another_key_keeps_no_node_alive(rig: Rig) -> None:
 
 
 def test_a_revoked_peer_loses_its_tasks_at_once_and_not_as_by_a_crash(rig: Rig) -> None:
-    rig.core.expel(A, rig.now)
+    rig.core.expulsions.apply([A], rig.now)
     rig.turn()
     resume = rig.one(B, Resume)
     assert (resume.promise.id, resume.version) == ("p", 2)
@@ -88,6 +88,6 @@ def test_a_revoked_peer_loses_its_tasks_at_once_and_not_as_by_a_crash(rig: Rig) 
 
 def test_a_connection_that_has_said_nothing_is_expelled_without_a_word(rig: Rig) -> None:
     count = len(rig.events)
-    rig.core.expel(OTHER, rig.now)
+    rig.core.expulsions.apply([OTHER], rig.now)
     rig.turn()
     assert rig.events[count:] == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from understudy_broker.keys.rights import Holder, RightsError, parse_rights
+from understudy_broker.keys.errors import RightsError
+from understudy_broker.keys.rights import Holder, parse_rights
 from understudy_broker.keys.rights_text import (
     TEMPLATE,
     lines_of,
@@ -29,12 +30,14 @@ roles = [
 # of Ann
 [ identity . ann ]
 key = "{B}"
+[role.team-a]
 """
 
 
 def test_an_identity_is_added_behind_the_others() -> None:
-    text = with_identity(TEMPLATE, Holder("team-a/node-1", A, DAY_MS, ("a", "b")))
-    assert text.startswith(TEMPLATE)
+    template = f"{TEMPLATE}[role.a]\n\n[role.b]\n"
+    text = with_identity(template, Holder("team-a/node-1", A, DAY_MS, ("a", "b")))
+    assert text.startswith(template)
     assert list(parse_rights(text)) == [Holder("team-a/node-1", A, DAY_MS, ("a", "b"))]
     text = with_identity(text, Holder("ann", B, DAY_MS + 1_000))
     assert "expires = 1970-01-02\n" in text
@@ -57,8 +60,8 @@ def test_an_identity_that_cannot_be_added(holder: Holder, said: str) -> None:
 
 def test_an_identity_is_removed_with_its_lines_only() -> None:
     text = without_identity(WRITTEN, "team-a/node-1", "gone")
-    assert text == f'# ours\n# gone\n\n# of Ann\n[ identity . ann ]\nkey = "{B}"\n'
-    assert without_identity(text, "ann", "gone").endswith("# of Ann\n# gone\n")
+    assert text == f'# ours\n# gone\n\n# of Ann\n[ identity . ann ]\nkey = "{B}"\n[role.team-a]\n'
+    assert without_identity(text, "ann", "gone").endswith("# of Ann\n# gone\n[role.team-a]\n")
     with pytest.raises(RightsError, match="there is no identity 'bob'"):
         without_identity(WRITTEN, "bob", "gone")
 

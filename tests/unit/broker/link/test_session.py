@@ -14,11 +14,13 @@ from understudy_broker.errors import (
     NameInUseError,
     ProtocolMismatchError,
 )
-from understudy_broker.protocol.frames import FrameSequence, encode
+from understudy_broker.link.session import Answer
+from understudy_broker.protocol.frames import FrameLimits, FrameSequence, decode_to_broker, encode
 from understudy_broker.protocol.messages import (
     Beat,
     Bye,
     Credit,
+    Delegated,
     Refused,
     Request,
     Response,
@@ -83,6 +85,35 @@ def test_a_request_refused_with_429_is_sent_again() -> None:
     assert peer.corrs() == [corr]
     peer.session.receive([Refused(413, "too large", corr=corr)], 0)
     assert isinstance(peer.answers[corr], Refused)
+
+
+def test_a_request_waits_for_as_long_as_the_broker_says() -> None:
+    peer = Peer()
+    peer.connect()
+    corr = peer.request()
+    assert peer.corrs() == [corr]
+    wait = Refused(429, "over its limit", corr=corr, retry_after_ms=500)
+    assert peer.session.receive([wait, wait], 100) == [wait], "the peer hears of each wait once"
+    later = peer.request()
+    peer.session.receive([Beat()], 300)
+    assert peer.corrs() == []
+    assert peer.session.next_due() == 600
+    frames = peer.session.take_frames(600)
+    messages = [each for frame in frames for each in decode_to_broker(frame, FrameLimits())]
+    assert [each.corr for each in messages if isinstance(each, Request)] == [corr, later]
+    assert peer.answers == {}
+
+
+def test_what_an_edge_asks_for_another_does_not_hold_up_the_rest() -> None:
+    peer = Peer()
+    peer.connect()
+    answers: list[Answer] = []
+    corr = peer.session.request(Delegated("team-b", PromiseGet("p")), answers.append)
+    peer.corrs()
+    peer.session.receive([Refused(429, "over", corr=corr, retry_after_ms=500)], 0)
+    assert [each.status for each in answers if isinstance(each, Refused)] == [429]
+    other = peer.request()
+    assert peer.corrs() == [other]
 
 
 def test_a_hello_that_is_refused_for_now_is_said_again_on_another_connection() -> None:

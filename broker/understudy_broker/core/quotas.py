@@ -1,0 +1,242 @@
+"""Quotas: what each identity uses, and the refusals of what is beyond its limits. Pure.
+
+Rates are token buckets. A request that comes when its identity's bucket is empty is refused with
+429 and the time after which it will be taken; peers wait so long and send it again. What may exist
+at a time is counted: pending promises and their bytes, watches, schedules, connections. Identities
+without limits are not counted.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from understudy_broker.core.authorization import GrantOf
+from understudy_broker.keys.quota import NO_QUOTA, Quota
+from understudy_broker.protocol.messages import OwnCommand, PromiseCreateWatched
+from understudy_store.changes import Changes
+from understudy_store.commands import PromiseCreate, ScheduleCreate, TaskCreate, TaskFence
+from understudy_store.machine import MachineView
+from understudy_store.records import TAG_IDENTITY, PromiseRecord, ScheduleRecord
+
+#: What functions create may go so many times beyond the limits. If calls from outside could fill
+#: them, no function could make the calls without which it never ends.
+FUNCTIONS_TIMES: Final = 2
+#: after which time something that is full is tried again, milliseconds
+AGAIN_MS: Final = 1_000
+
+
+class Bucket:
+    """A bucket of tokens: it fills by `rate` in a second, up to `most`, and may fall below zero."""
+
+    __slots__ = ("_at", "_level")
+
+    def __init__(self) -> None:
+        self._level: float | None = None
+        self._at = 0
+
+    def wait_ms(self, rate: int, most: int, now: int) -> int:
+        """Return how long it takes until the bucket has a token; 0: it has one."""
+        level = most if self._level is None else self._level + (now - self._at) * rate / 1_000
+        self._level, self._at = min(level, most), now
+        return 0 if self._level > 0 else int(-self._level * 1_000 / rate) + 1
+
+    def take(self, count: int) -> None:
+        """Take tokens, after `wait_ms` was asked."""
+        assert self._level is not None
+        self._level -= count
+
+
+class Usage:
+    """Usage of one identity.
+
+    Attributes
+    ----------
+    pending, stored
+        Its pending promises and the bytes of their arguments, in batches that were taken.
+    new, new_stored
+        Those that it was permitted to create since then, perhaps in vain.
+    """
+
+    __slots__ = ("bytes", "commands", "new", "new_stored", "pending", "refusals", "stored")
+
+    def __init__(self) -> None:
+        self.commands = Bucket()
+        self.bytes = Bucket()
+        self.pending = self.stored = 0
+        self.new = self.new_stored = 0
+        self.refusals = 0
+
+
+class Quotas:
+    """The usage of all identities.
+
+    Parameters
+    ----------
+    grant_of
+        What each identity may do, with its limits; None: the broker asks for no keys, and nobody
+        has limits.
+    view
+        Of the machine, for a count of everything.
+    """
+
+    def __init__(self, grant_of: GrantOf | None, view: MachineView) -> None:
+        self._grant_of = grant_of
+        self._view = view
+        self._usage: dict[str, Usage] = {}
+        #: whose schedules there are, by id
+        self._schedules: dict[str, str] = {}
+        #: identities with `new` promises
+        self._with_new: set[str] = set()
+        self._must_count = True
+
+    @property
+    def is_on(self) -> bool:
+        """True if the broker knows who its peers are."""
+        return self._grant_of is not None
+
+    def usage(self, identity: str) -> Usage:
+        """Return what an identity uses."""
+        found = self._usage.get(identity)
+        if found is None:
+            found = self._usage[identity] = Usage()
+        return found
+
+    def _quota(self, identity: str | None) -> Quota:
+        grant = None
+        if identity is not None and self._grant_of is not None:
+            grant = self._grant_of(identity)
+        return NO_QUOTA if grant is None else grant.limits
+
+    # Rates ---------------------------------------------------------------------------------------
+
+    def arrival(self, identity: str | None, commands: int, size: int, now: int) -> int:
+        """Count a request that has come; return for how long it is to wait instead, milliseconds.
+
+        Parameters
+        ----------
+        commands, size
+            Of the request; a bucket that is not empty takes a request of any size.
+        """
+        quota = self._quota(identity)
+        if identity is None or (quota.commands is quota.bytes is None):
+            return 0
+        usage = self.usage(identity)
+        wait_ms = 0
+        if quota.commands is not None:
+            most = quota.burst or quota.commands
+            wait_ms = usage.commands.wait_ms(quota.commands, most, now)
+        if quota.bytes is not None:
+            wait_ms = max(wait_ms, usage.bytes.wait_ms(quota.bytes, quota.bytes, now))
+        if wait_ms:
+            usage.refusals += 1
+            return wait_ms
+        if quota.commands is not None:
+            usage.commands.take(commands)
+        if quota.bytes is not None:
+            usage.bytes.take(size)
+        return 0
+
+    # Counts --------------------------------------------------------------------------------------
+
+    def connection_refusal(self, identity: str | None, connected: int) -> str | None:
+        """Return why an identity may not have one connection more; None if it may."""
+        most = self._quota(identity).connections
+        if identity is None or most is None or connected < most:
+            return None
+        return _full(identity, "connections", most)
+
+    def watch_refusal(self, identity: str | None, watched: int, more: int) -> str | None:
+        """Return why an identity may not watch so many promises more; None if it may."""
+        most = self._quota(identity).watches
+        if identity is None or most is None or watched + more <= most:
+            return None
+        return _full(identity, "watched promises", most)
+
+    def refusal(self, identity: str | None, command: OwnCommand) -> str | None:
+        """Return why a command would exceed what its identity may have; None if it would not."""
+        quota = self._quota(identity)
+        if identity is None or (quota.pending is quota.stored is quota.schedules is None):
+            return None
+        if self._must_count:
+            self._count()
+        if isinstance(command, ScheduleCreate):
+            most = quota.schedules
+            count = sum(each == identity for each in self._schedules.values())
+            if most is not None and count >= most and command.id not in self._schedules:
+                return _full(identity, "schedules", most)
+            return None
+        creates = _creates(command)
+        if not creates:
+            return None
+        usage = self.usage(identity)
+        size = sum(len(create.param.data or b"") for create in creates)
+        times = FUNCTIONS_TIMES if isinstance(command, TaskFence) else 1
+        pending, stored = quota.pending, quota.stored
+        if pending is not None and usage.pending + usage.new + len(creates) > times * pending:
+            usage.refusals += 1
+            return _full(identity, "pending promises", times * pending)
+        if stored is not None and usage.stored + usage.new_stored + size > times * stored:
+            usage.refusals += 1
+            return _full(identity, "bytes in the arguments of pending promises", times * stored)
+        usage.new += len(creates)
+        usage.new_stored += size
+        self._with_new.add(identity)
+        return None
+
+    def take(self, changes: Changes) -> None:
+        """Count what a batch changes."""
+        for identity in self._with_new:
+            usage = self._usage[identity]
+            usage.new = usage.new_stored = 0
+        self._with_new.clear()
+        if self._must_count:
+            return  # There is nothing yet to be kept up to date.
+        for row in changes.inserted:
+            if not row.promise.settled:
+                self._add(row.promise, 1)
+        for row in changes.updated:
+            if row.promise.settled:
+                self._add(row.promise, -1)
+        for schedule in changes.schedules_put:
+            self._add_schedule(schedule)
+        for id_ in changes.schedules_deleted:
+            self._schedules.pop(id_, None)
+
+    def count_anew(self) -> None:
+        """Count everything when it is asked for next: slots have come or gone."""
+        self._must_count = True
+
+    def _count(self) -> None:
+        self._must_count = False
+        for usage in self._usage.values():
+            usage.pending = usage.stored = 0
+        self._schedules.clear()
+        for promise in self._view.records():
+            if not promise.settled:
+                self._add(promise, 1)
+        for schedule in self._view.schedules():
+            self._add_schedule(schedule)
+
+    def _add(self, promise: PromiseRecord, sign: int) -> None:
+        identity = promise.tags.get(TAG_IDENTITY)
+        if identity is not None:
+            usage = self.usage(identity)
+            usage.pending = max(0, usage.pending + sign)
+            usage.stored = max(0, usage.stored + sign * len(promise.param.data or b""))
+
+    def _add_schedule(self, schedule: ScheduleRecord) -> None:
+        identity = schedule.promise_tags.get(TAG_IDENTITY)
+        if identity is not None:
+            self._schedules[schedule.id] = identity
+
+
+def _creates(command: OwnCommand) -> list[PromiseCreate | TaskCreate]:
+    if isinstance(command, PromiseCreateWatched):
+        return [command.create]
+    if isinstance(command, TaskFence):
+        return [each for each in command.commands if isinstance(each, PromiseCreate)]
+    return [command] if isinstance(command, PromiseCreate | TaskCreate) else []
+
+
+def _full(identity: str, what: str, most: int) -> str:
+    return f"{identity!r} has reached its limit of {most:,} {what}"

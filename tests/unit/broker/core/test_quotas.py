@@ -1,0 +1,308 @@
+"""Quotas: an identity has what its limits permit, and its flood takes nothing from the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.broker.core.rig import Rig, hello
+from understudy_broker.core.lanes import TURN, Lanes
+from understudy_broker.core.quotas import AGAIN_MS, Bucket
+from understudy_broker.core.request_queue import COMMANDS_MAX
+from understudy_broker.core.sessions import Session
+from understudy_broker.keys.grants import EVERYTHING, Grant
+from understudy_broker.keys.quota import Quota
+from understudy_broker.protocol.messages import (
+    Bye,
+    Delegated,
+    Invoke,
+    PromiseCreateWatched,
+    PromiseWatch,
+    Refused,
+    Request,
+    Response,
+)
+from understudy_store.commands import (
+    PromiseCreate,
+    PromiseGet,
+    PromiseSettle,
+    ScheduleCreate,
+    ScheduleDelete,
+    TaskFence,
+    TaskFulfill,
+)
+from understudy_store.records import TAG_TARGET, Value
+
+A, B, N = b"peer-a", b"peer-b", b"peer-n"
+LATER = 9_000_000
+
+
+def rig_of(quota: Quota, rig: Rig | None = None, **more: Any) -> Rig:
+    """Two clients, one of an identity with limits, and a node of that identity."""
+    grants = {"a": EVERYTHING._replace(limits=quota), "b": EVERYTHING}
+    rig = Rig(None if rig is None else rig.engine, grant_of=grants.get, **more)
+    rig.core.sessions.identity_of = {A: "a", B: "b", N: "a"}.get
+    rig.join(A, "a", kind="client")
+    rig.join(B, "b", kind="client")
+    rig.join(N, "n", credit=100)
+    return rig
+
+
+def tried(rig: Rig, peer: bytes, command: Any) -> str:
+    """Ask; return what was refused for now, or an empty text."""
+    corr = rig.ask(peer, command)
+    rig.turn()
+    refused = rig.take(peer, Refused)
+    if not refused:
+        assert [each.corr for each in rig.take(peer, Response)] == [corr]
+        return ""
+    assert (refused[0].status, refused[0].corr, refused[0].fatal) == (429, corr, False)
+    assert refused[0].retry_after_ms is not None
+    return refused[0].error
+
+
+def test_what_comes_too_fast_is_told_when_to_come_again() -> None:
+    rig = rig_of(Quota(commands=10, burst=3))
+    assert [bool(tried(rig, A, PromiseGet("p"))) for _ in range(5)] == [False] * 3 + [True] * 2
+    assert not tried(rig, B, PromiseGet("p"))
+    rig.ask(A, PromiseGet("p"))
+    rig.turn()
+    wait_ms = rig.one(A, Refused).retry_after_ms
+    assert wait_ms is not None
+    assert 0 < wait_ms <= 100
+    rig.now += wait_ms
+    assert not tried(rig, A, PromiseGet("p"))
+    assert "sends more than its limit" in tried(rig, A, PromiseGet("p"))
+
+
+def test_all_connections_of_an_identity_share_its_rate_and_fences_count_each_command() -> None:
+    rig = rig_of(Quota(commands=10))
+    rig.create(A, "p")
+    assert rig.one(N, Invoke).promise.id == "p"
+    inner = tuple(PromiseCreate(f"p.{n}", LATER) for n in range(20))
+    assert not tried(rig, N, TaskFence("p", 1, inner))
+    assert tried(rig, A, PromiseGet("p"))
+    rig.now += 1_000
+    assert tried(rig, A, PromiseGet("p")), "what was taken beyond the bucket is paid for"
+    rig.now += 1_000
+    assert not tried(rig, A, PromiseGet("p"))
+
+
+def test_bytes_are_limited_as_well() -> None:
+    rig = rig_of(Quota(bytes=1_000))
+    assert not tried(rig, A, PromiseCreate("p1", LATER, Value({}, b"x" * 3_000)))
+    assert tried(rig, A, PromiseGet("p1"))
+    rig.now += 3_000
+    assert not tried(rig, A, PromiseGet("p1"))
+
+
+def test_a_request_for_another_counts_as_that_others() -> None:
+    rig = rig_of(Quota(commands=10, burst=1))
+    rig.core.sessions.identity_of = {b"e": "b"}.get
+    rig.join(b"e", "e", kind="edge")
+    assert not tried(rig, b"e", Delegated("a", PromiseGet("p")))
+    assert tried(rig, b"e", Delegated("a", PromiseGet("p")))
+    assert not tried(rig, b"e", PromiseGet("p"))
+
+
+def test_pending_promises_are_limited_until_some_have_settled() -> None:
+    rig = rig_of(Quota(pending=2))
+    create = [PromiseCreate(f"p{n}", LATER) for n in range(4)]
+    assert not tried(rig, A, create[0])
+    assert not tried(rig, A, PromiseCreateWatched(create[1]))
+    text = tried(rig, A, create[2])
+    assert text == "'a' has reached its limit of 2 pending promises"
+    assert not tried(rig, B, PromiseCreate("q", LATER))
+    assert not tried(rig, A, PromiseSettle("p0", "resolved"))
+    assert not tried(rig, A, create[2])
+    assert tried(rig, A, PromiseCreateWatched(create[3]))
+    rig.now = LATER
+    rig.turn()
+    assert not tried(rig, A, PromiseCreate("p9", 2 * LATER)), "a deadline settles, too"
+
+
+def test_requests_of_one_frame_do_not_pass_together_what_they_may_not_one_by_one() -> None:
+    rig = rig_of(Quota(pending=3))
+    rig.send(A, *(Request(n, PromiseCreate(f"p{n}", LATER)) for n in range(1, 10)))
+    rig.turn()
+    assert [each.corr for each in rig.take(A, Refused)] == [4, 5, 6, 7, 8, 9]
+
+
+def test_stored_bytes_are_limited() -> None:
+    rig = rig_of(Quota(stored=100))
+    assert not tried(rig, A, PromiseCreate("p1", LATER, Value({}, b"x" * 60)))
+    assert "bytes in the arguments" in tried(
+        rig, A, PromiseCreate("p2", LATER, Value({}, b"x" * 41))
+    )
+    assert not tried(rig, A, PromiseCreate("p2", LATER, Value({}, b"x" * 40)))
+    assert not tried(rig, A, PromiseSettle("p1", "resolved"))
+    assert not tried(rig, A, PromiseCreate("p3", LATER, Value({}, b"x" * 60)))
+
+
+def test_after_a_start_what_is_stored_counts() -> None:
+    before = rig_of(Quota(pending=2, schedules=1))
+    assert not tried(before, A, PromiseCreate("p1", LATER))
+    assert not tried(before, A, PromiseCreate("p2", LATER))
+    assert not tried(before, A, ScheduleCreate("s1", "0 0 1 1 *", "x{timestamp}", 1))
+    rig = rig_of(Quota(pending=2, schedules=1), before)
+    assert tried(rig, A, PromiseCreate("p3", LATER))
+    assert tried(rig, A, ScheduleCreate("s2", "0 0 1 1 *", "x{timestamp}", 1))
+    assert not tried(rig, A, PromiseSettle("p1", "resolved"))
+    assert not tried(rig, A, PromiseCreate("p3", LATER))
+
+
+def test_what_is_created_again_does_not_count_twice() -> None:
+    rig = rig_of(Quota(pending=2))
+    for _ in range(2):
+        assert not tried(rig, A, PromiseCreate("p1", LATER))
+    assert not tried(rig, A, PromiseCreate("p2", LATER))
+    assert tried(rig, A, PromiseCreate("p3", LATER))
+
+
+def test_a_fence_beyond_the_limit_goes_back_whole_as_a_reply() -> None:
+    """Its sender gives the task back. What it has sent after the fence must not be performed."""
+    rig = rig_of(Quota(pending=2, stored=10))
+    rig.create(A, "p")
+    rig.one(N, Invoke)
+    inner = tuple(PromiseCreate(f"p.{n}", LATER) for n in range(4))
+    reply = rig.reply(N, TaskFence("p", 1, inner))
+    assert (reply.status, "of 4 pending promises" in (reply.error or "")) == (429, True)
+    large = PromiseCreate("p.9", LATER, Value({}, b"x" * 20))
+    assert "of 20 bytes" in (rig.reply(N, TaskFence("p", 1, (large,))).error or "")
+    assert rig.reply(N, TaskFence("p", 1, inner[:3])).ok
+    assert tried(rig, A, PromiseCreate("q", LATER))
+    assert rig.reply(N, TaskFulfill("p", 1, "resolved")).ok
+
+
+def test_schedules_watches_and_connections_are_limited() -> None:
+    rig = rig_of(Quota(schedules=1, watches=2, connections=3))
+    assert not tried(rig, A, ScheduleCreate("s1", "0 0 1 1 *", "x{timestamp}", 1))
+    assert "1 schedules" in tried(rig, A, ScheduleCreate("s2", "0 0 1 1 *", "x{timestamp}", 1))
+    assert not tried(rig, A, ScheduleCreate("s1", "0 0 1 1 *", "x{timestamp}", 1))
+    assert not tried(rig, A, ScheduleDelete("s1"))
+    assert not tried(rig, A, ScheduleCreate("s2", "0 0 1 1 *", "x{timestamp}", 1))
+    for n in range(3):
+        rig.create(B, f"p{n}", None)
+    assert not tried(rig, A, PromiseWatch(("p0",)))
+    assert not tried(rig, N, PromiseWatch(("p1",)))
+    assert "2 watched promises" in tried(rig, A, PromiseWatch(("p2",)))
+    rig.core.sessions.identity_of = {b"1": "a", b"2": "a", b"3": "b"}.get
+    rig.join(b"1", "c1", kind="client")
+    rig.send(b"2", hello("c2", kind="client"))
+    rig.turn()
+    assert "3 connections" in rig.one(b"2", Refused).error
+    rig.join(b"3", "c3", kind="client")
+
+
+def test_a_flood_takes_no_more_than_its_share_of_a_step() -> None:
+    rig = rig_of(Quota())
+    rig.send(A, *(Request(n, PromiseCreate(f"a{n}", LATER)) for n in range(1, 3_000)))
+    rig.send(B, Request(1, PromiseCreate("b1", LATER)), Request(2, PromiseGet("b1")))
+    step = rig.step()
+    assert step.batch is not None
+    answered = step.batch.outbox.answered
+    assert answered[B] == 2
+    assert answered[A] == COMMANDS_MAX - 2
+    rig.turn()
+    assert len(rig.take(A, Response)) == 2_999
+
+
+def request(identity: str | None, number: int) -> Any:
+    session = Session(b"p", hello("n"), 0, identity)
+    return session, Request(number, PromiseGet("p"))
+
+
+def corr_of(message: Request | Bye) -> int:
+    assert isinstance(message, Request)
+    return message.corr
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 40)), max_size=12),
+    st.lists(st.integers(1, 100), min_size=1, max_size=20),
+)
+def test_lanes_keep_the_order_of_each_identity_and_lose_nothing(
+    arrivals: list[tuple[str, int]], draws: list[int]
+) -> None:
+    lanes, number, drawn = Lanes(), 0, []
+    added: dict[str, list[int]] = {name: [] for name in "abc"}
+    steps = [*draws]
+    for name, count in arrivals:
+        for _ in range(count):
+            number += 1
+            added[name].append(number)
+            lanes.add([request(name, number)])
+        if steps:
+            taken = lanes.draw(steps.pop())
+            lanes.put_back(taken[len(taken) // 2 :])
+            drawn += taken[: len(taken) // 2]
+    waiting = len(lanes)
+    rest = lanes.draw(10_000)
+    assert (len(rest), len(lanes)) == (waiting, 0)
+    drawn += rest
+    for name, numbers in added.items():
+        assert [corr_of(each) for session, each in drawn if session.identity == name] == numbers
+
+
+def test_lanes_are_drawn_from_in_turn() -> None:
+    lanes = Lanes()
+    lanes.add([request("a", n) for n in range(1_000)])
+    lanes.add([request("b", n) for n in range(1_000)])
+    lanes.add([request("c", 1)])
+    names = [session.identity for session, _ in lanes.draw(5 * TURN)]
+    assert names == ["a"] * TURN + ["b"] * TURN + ["c"] + ["a"] * TURN + ["b"] * TURN + ["a"] * (
+        TURN - 1
+    )
+    assert next(session.identity for session, _ in lanes.draw(TURN)) == "b"
+
+
+@given(
+    st.integers(1, 1_000),
+    st.integers(1, 1_000),
+    st.lists(st.tuples(st.integers(0, 500), st.integers(1, 50)), min_size=1, max_size=60),
+)
+def test_a_bucket_gives_no_more_than_its_rate(
+    rate: int, most: int, asked: list[tuple[int, int]]
+) -> None:
+    bucket, now, given_ = Bucket(), 0, 0
+    for pause_ms, count in asked:
+        now += pause_ms
+        wait_ms = bucket.wait_ms(rate, most, now)
+        if wait_ms == 0:
+            bucket.take(count)
+            given_ += count
+        else:
+            assert bucket.wait_ms(rate, most, now + wait_ms) == 0
+            now += wait_ms
+    assert given_ <= most + rate * now / 1_000 + 50
+
+
+def test_a_long_pause_fills_a_bucket_no_further_than_its_burst() -> None:
+    rig = rig_of(Quota(commands=10, burst=3))
+    assert not tried(rig, A, PromiseGet("p"))
+    rig.now += 100_000
+    assert [bool(tried(rig, A, PromiseGet("p"))) for _ in range(4)] == [False] * 3 + [True]
+
+
+def test_identities_without_limits_are_not_counted() -> None:
+    rig = rig_of(Quota(pending=1))
+    for n in range(50):
+        assert not tried(rig, B, PromiseCreate(f"p{n}", LATER, tags={TAG_TARGET: "g"}))
+    assert AGAIN_MS >= 100
+
+
+@pytest.mark.parametrize("limits", [Quota(), Quota(pending=5)])
+def test_refused_requests_count_as_answered(limits: Quota) -> None:
+    rig = rig_of(limits, inflight_max=2)
+    for n in range(20):
+        rig.ask(A, PromiseCreate(f"p{n}", LATER))
+        rig.turn()
+    assert rig.core.sessions.by_peer[A].inflight == 0
+
+
+def test_a_role_may_have_limits() -> None:
+    both = Grant(limits=Quota(commands=5, pending=9)) | Grant(limits=Quota(commands=7, stored=1))
+    assert both.limits == Quota(commands=7, pending=9, stored=1)
