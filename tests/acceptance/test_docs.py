@@ -34,6 +34,7 @@ from understudy.cli.app import COMMANDS, run
 from understudy.cli.app import app as command_line
 from understudy.edge.options import ENV_PREFIX as EDGE_PREFIX
 from understudy.edge.options import EdgeOptions, load_options
+from understudy.edge.tokens.rules import parse_rules
 from understudy.promises import Promises
 from understudy.schedules import Schedules
 from understudy_actors.interpreter.requests import Call
@@ -377,6 +378,12 @@ def test_the_options_of_an_edge_are_right(tmp_path: Path) -> None:
     [text] = [b.text for b in blocks("docs/running.md") if b.text.startswith("[edge]")]
     (tmp_path / "edge.toml").write_text(text)
     assert load_options(tmp_path / "edge.toml").push == "*.run.app"
+
+
+def test_the_file_of_tokens_is_right() -> None:
+    (text,) = [block.text for block in every("toml") if block.text.startswith("# tokens.toml")]
+    rules = parse_rules(text)
+    assert (len(rules.tokens), len(rules.issuers), len(rules.maps)) == (1, 2, 2)
 
 
 def test_the_reference_topology_is_one(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "fence-in-clear",
         None,
         "what a fence holds is sealed",
-        "understudy.client.sealed_records.SealedRecords.seal",
+        "understudy.client.sealed_records.SealedRecords._sealed_own",
         swap("tuple(map(self._sealed_inner, command.commands))", "command.commands"),
         _RECORDS,
     ),

@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "audit": "understudy.cli.commands.audit",
     "seal": "understudy.cli.commands.seal",
     "codec": "understudy.cli.commands.codec",
+    "tokens": "understudy.cli.commands.tokens",
     "bench": "understudy.cli.commands.bench",
 }
 

@@ -16,8 +16,8 @@ from typing import Final
 from understudy import extras
 from understudy.cli.errors import CliError
 from understudy.client.keys import NO_KEYS
-from understudy.edge.address import parse_listen
-from understudy.edge.options import EdgeOptions, load_options
+from understudy.edge.address import is_own, parse_listen
+from understudy.edge.options import ENV_PREFIX, EdgeOptions, load_options
 from understudy_actors.processes.lifeline import LIFELINE_ENV, Lifeline
 from understudy_actors.processes.restart import GiveUp, RestartHistory, RestartPolicy
 from understudy_broker.address import connect_address
@@ -52,16 +52,24 @@ def edge_command(listen: str, url: str, config: Path | None = None) -> list[str]
     return command if config is None else [*command, "--config", str(config)]
 
 
-def check_options(config: Path | None) -> EdgeOptions:
+def check_options(
+    config: Path | None, listen: str | None = None, *, insecure: bool = False
+) -> EdgeOptions:
     """Return the options of an edge that is to be kept, which it would read itself.
+
+    Parameters
+    ----------
+    listen, insecure
+        What it is told besides, unless None or False.
 
     Raises
     ------
     ConfigurationError, CliError
         They are wrong. The edge would say so again and again.
     """
-    options = load_options(config)
-    if options.model_fields_set:
+    options = load_options(config, {"listen": listen, "insecure": insecure or None})
+    is_plain = options.model_fields_set <= {"listen", "insecure"}
+    if not is_plain or not is_own(parse_listen(options.listen)[0]):
         # Imported here, because it needs the extra [http].
         from understudy.cli.edge_settings import settings_of
 
@@ -203,6 +211,8 @@ def edge_beside(
     say: Callable[[str], None],
     config: Path | None = None,
     variables: Mapping[str, str] = NO_VARIABLES,
+    *,
+    insecure: bool = False,
 ) -> Iterator[EdgeKeeper]:
     """Keep an edge running beside the broker of this process, once it is started in the block.
 
@@ -212,6 +222,8 @@ def edge_beside(
         As for `EdgeKeeper`; None: where its options say, if what an edge needs is installed.
     config, variables
         As for `EdgeKeeper`.
+    insecure
+        The edge is told --insecure, as the broker is.
 
     Raises
     ------
@@ -224,8 +236,10 @@ def edge_beside(
         if listen is not None:
             parse_listen(listen)
         check_installed()
-        options = check_options(config)
+        options = check_options(config, listen, insecure=insecure)
         listen = options.listen if listen is None else listen
+    if insecure:
+        variables = {**variables, f"{ENV_PREFIX}INSECURE": "1"}
     keeper = EdgeKeeper(listen, say, config, variables)
     try:
         yield keeper

@@ -11,10 +11,13 @@ from understudy import extras
 from understudy.cli.errors import CliError, UsageError
 from understudy.client.address import broker_address
 from understudy.edge.address import parse_listen
+from understudy.edge.exposure import check_exposure
 from understudy.edge.hooks import parse_hooks
 from understudy.edge.options import EdgeOptions
 from understudy.edge.push.settings import push_settings
 from understudy.edge.settings import EdgeSettings
+from understudy.edge.tls import Certificate
+from understudy.edge.tokens.gate import load
 
 #: modules of the extra [grpc]
 _GRPC: Final = ("grpc", "grpc_health", "grpc_reflection")
@@ -34,7 +37,9 @@ def settings_of(options: EdgeOptions) -> EdgeSettings:
     if grpc_place is not None and (name := extras.missing(*_GRPC)):
         raise CliError(extras.advice("gRPC", name, "grpc"))
     has_legacy = options.legacy and not options.debug
-    return EdgeSettings(
+    if options.tokens is not None:
+        load(options.tokens)
+    settings = EdgeSettings(
         broker_address(options.url),
         host,
         port,
@@ -46,7 +51,28 @@ def settings_of(options: EdgeOptions) -> EdgeSettings:
         debug=options.debug,
         legacy_poll=parse_listen(options.legacy_poll) if has_legacy else None,
         names=tuple(filter(None, map(str.strip, options.names.lower().split(",")))),
+        tokens=options.tokens,
+        tls=_tls(options),
     )
+    if not options.insecure:
+        check_exposure(
+            settings.places,
+            has_tokens=settings.tokens is not None,
+            has_tls=settings.tls is not None,
+            is_behind_proxy=options.behind_proxy,
+        )
+    return settings
+
+
+def _tls(options: EdgeOptions) -> tuple[Path, Path] | None:
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise UsageError("--tls-cert and --tls-key belong together: give both, or none")
+    if options.tls_cert is None or options.tls_key is None:
+        return None
+    if options.behind_proxy:
+        raise UsageError("--behind-proxy says that TLS ends at a proxy: give no --tls-cert then")
+    Certificate(options.tls_cert, options.tls_key)
+    return options.tls_cert, options.tls_key
 
 
 def _read(hooks: Path) -> dict[str, Any]:

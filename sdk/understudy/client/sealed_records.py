@@ -16,6 +16,7 @@ from understudy_broker.protocol.messages import (
     AnyCommand,
     Forward,
     Invoke,
+    OwnCommand,
     PromiseCreateWatched,
     Refused,
     Response,
@@ -24,6 +25,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Unblock,
 )
+from understudy_broker.protocol.placement import in_name_of, own_command
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
@@ -59,6 +61,9 @@ class SealedRecords:
 
     def seal(self, command: AnyCommand) -> AnyCommand:
         """Return a command with its values sealed, each for its place."""
+        return in_name_of(command, self._sealed_own(own_command(command)))
+
+    def _sealed_own(self, command: OwnCommand) -> OwnCommand:
         match command:
             case PromiseCreate() | PromiseSettle():
                 return self._sealed_inner(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Final
 
 from understudy.errors import ConfigurationError
@@ -55,3 +56,17 @@ def is_loopback(host: str) -> bool:
     (True, False)
     """
     return host == "::1" or host.startswith("127.")
+
+
+def is_own(host: str) -> bool:
+    """Return whether only this machine reaches a host, as it was given.
+
+    Examples
+    --------
+    >>> is_own("localhost"), is_own("127.edge.example")
+    (True, False)
+    """
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

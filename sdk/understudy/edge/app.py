@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from understudy.edge.address import is_loopback
+from understudy.edge.address import is_own
 from understudy.edge.budgets import WithinBudget
 from understudy.edge.edge import Edge
 from understudy.edge.native.exchange import problem_answer
@@ -21,6 +21,7 @@ from understudy.edge.resonate.handlers import Performer, ResonateApp
 from understudy.edge.resonate.legacy.handlers import LegacyApp, LegacyPollApp
 from understudy.edge.settings import EdgeSettings
 from understudy.edge.sites import ANY_NAME, OwnSite
+from understudy.edge.tokens.asgi import WithTokens
 from understudy.edge.tunnel import tunnel_route
 
 
@@ -30,7 +31,7 @@ def make_app(edge: Edge) -> ASGIApp:
     if edge.debug is None:
         routes += [tunnel_route(edge), NativeRoute(edge)]
     rest = Starlette(routes=routes, exception_handlers={HTTPException: _tell})
-    app = WithinBudget(_with_resonate(edge, rest), edge.bodies)
+    app = _with_tokens(edge, WithinBudget(_with_resonate(edge, rest), edge.bodies))
     return OwnSite(app, names=_names(edge.settings))
 
 
@@ -57,14 +58,19 @@ def _with_resonate(edge: Edge, rest: ASGIApp) -> ASGIApp:
 
 def make_legacy_poll_app(edge: Edge) -> ASGIApp:
     """Return the application of the older event streams, which have a port of their own."""
-    app = LegacyPollApp(edge.events, edge.brokers, edge.clients)
+    app = _with_tokens(edge, LegacyPollApp(edge.events, edge.brokers, edge.clients))
     return OwnSite(app, joins=True, names=_names(edge.settings))
+
+
+def _with_tokens(edge: Edge, app: ASGIApp) -> ASGIApp:
+    if edge.gate is None:
+        return app
+    return WithTokens(app, edge.gate, has_keys=edge.brokers.has_keys)
 
 
 def _names(settings: EdgeSettings) -> frozenset[str]:
     """Return the names by which clients may reach the edge, as they send them."""
-    is_own = is_loopback(settings.host) or settings.host == "localhost"
-    return frozenset(settings.names) if is_own else ANY_NAME
+    return frozenset(settings.names) if is_own(settings.host) else ANY_NAME
 
 
 def _health_routes(edge: Edge) -> Sequence[BaseRoute]:

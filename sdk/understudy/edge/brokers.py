@@ -20,22 +20,25 @@ from understudy.client.keys import process_keys
 from understudy.client.seal_keys import process_sealer
 from understudy.client.sealed_records import SealedRecords
 from understudy.client.sealed_router import SealedRouter
-from understudy.edge.watches import Watches
+from understudy.edge.asker import ASKER
+from understudy.edge.watches import SendRequest, Watches
 from understudy_broker.address import split_addresses
 from understudy_broker.clock import PeerClock
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.link import Link
 from understudy_broker.link.router import Router, open_router
-from understudy_broker.link.session import Answer
+from understudy_broker.link.session import Answer, OnReply
 from understudy_broker.link.way import Direct
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
     AnyCommand,
+    Delegated,
     FunctionInfo,
     FunctionsGet,
     GroupsGet,
     GroupsReport,
     Hello,
+    OwnCommand,
     PromiseCreateWatched,
     Refused,
     Response,
@@ -67,6 +70,14 @@ class BusyError(UnderstudyError):
     """Too many requests wait for the brokers, so no more are taken."""
 
 
+class RefusedReportError(UnderstudyError):
+    """A broker refuses to report its groups; `reply` says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.error or "the broker refuses to report its groups")
+        self.reply = reply
+
+
 #: takes a message of a broker
 OnMessage: TypeAlias = Callable[[Link, ToPeer], None]
 #: takes a new session
@@ -82,14 +93,19 @@ class Brokers:
         The brokers' clock: deadlines are counted by it.
     watches
         The promises that are waited for.
+    has_keys
+        The brokers take peers by their keys, and this peer has one.
     """
 
     def __init__(
         self,
         patience_s: float = PATIENCE_S,
         role: str = ROLE,
+        *,
+        has_keys: bool = False,
         sealed: SealedRecords | None = None,
     ) -> None:
+        self.has_keys = has_keys
         self._sealed = sealed
         self.clock = PeerClock()
         #: those of the sessions that there are
@@ -101,7 +117,7 @@ class Brokers:
         self._boot = secrets.token_hex(4)
         self._router: Router | None = None
         #: sends commands, which are sealed if there are seal keys
-        self._requests: Router | SealedRouter | None = None
+        self._request: SendRequest
         self._met = trio.Event()
         self._clock_link: Link | None = None
         self._tells_functions = False
@@ -139,7 +155,7 @@ class Brokers:
             return
         raise NoBrokerError("no broker has answered yet, so nothing was performed. Ask again")
 
-    async def ask(self, command: AnyCommand) -> Reply:
+    async def ask(self, command: OwnCommand) -> Reply:
         """Have a command performed, and return the reply, which may be a refusal.
 
         Raises
@@ -149,7 +165,7 @@ class Brokers:
         (answer,) = await self._answers((command,))
         return answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
 
-    async def ask_all(self, commands: Sequence[AnyCommand]) -> list[Reply]:
+    async def ask_all(self, commands: Sequence[OwnCommand]) -> list[Reply]:
         """Have commands performed together, in their order in each slot; raises as `ask`.
 
         They travel in one frame to each broker, so that one commit makes them durable.
@@ -168,8 +184,16 @@ class Brokers:
             link.send(message)
 
     async def groups(self) -> GroupsReport:
-        """Return the groups with their nodes, and the brokers' counters; raises as `ask`."""
+        """Return the groups with their nodes, and the brokers' counters; raises as `ask`.
+
+        Raises
+        ------
+        RefusedReportError
+            A broker refuses it to who asks.
+        """
         (answer,) = await self._answers((GroupsGet(),))
+        if isinstance(answer, Response) and not answer.reply.ok:
+            raise RefusedReportError(answer.reply)
         if isinstance(answer, Refused) or answer.report is None:
             raise NoBrokerError(f"the broker does not report its groups: {answer}")
         return answer.report
@@ -191,9 +215,8 @@ class Brokers:
             after = found[-1].name, found[-1].version
         return found
 
-    async def _answers(self, commands: Sequence[AnyCommand]) -> list[Answer]:
-        requests = self._requests
-        assert requests is not None
+    async def _answers(self, commands: Sequence[OwnCommand]) -> list[Answer]:
+        asker = ASKER.get()
         answers: dict[int, Answer] = {}
         answered = trio.Event()
 
@@ -207,7 +230,7 @@ class Brokers:
             await self._met.wait()
             try:
                 for place, command in enumerate(commands):
-                    requests.request(command, partial(on_reply, place))
+                    self._request(command, partial(on_reply, place), asker)
             except LinkFullError as error:
                 raise BusyError(str(error)) from None
             await answered.wait()
@@ -287,8 +310,9 @@ class Brokers:
         """Take the router, before it says hello to anybody."""
         self._router = router
         sealed = self._sealed
-        self._requests = router if sealed is None else SealedRouter(router, sealed)
-        self.watches = Watches(self._requests.request)
+        requests = router if sealed is None else SealedRouter(router, sealed)
+        self._request = partial(_request, requests, self.has_keys)
+        self.watches = Watches(self._request)
 
     def hello(self, link: Link) -> Hello:
         """Introduce the edge to a broker."""
@@ -358,6 +382,30 @@ class Brokers:
         return True
 
 
+def _request(
+    requests: Router | SealedRouter,
+    has_keys: bool,
+    command: OwnCommand,
+    on_reply: OnReply,
+    asker: str | None,
+) -> None:
+    """Send a command; all commands of an edge go through here.
+
+    Parameters
+    ----------
+    asker
+        For whom it is; None: for the edge itself.
+
+    Raises
+    ------
+    LinkFullError
+    """
+    whole: AnyCommand = command
+    if asker is not None and has_keys:  # brokers without keys ask for nobody's rights
+        whole = Delegated(asker, command)
+    requests.request(whole, on_reply)
+
+
 @asynccontextmanager
 async def open_brokers(
     url: str, patience_s: float = PATIENCE_S, role: str = ROLE
@@ -381,9 +429,10 @@ async def open_brokers(
     ConfigurationError
         The keys of this process (UNDERSTUDY_KEY, UNDERSTUDY_SEAL_KEYS) cannot be used.
     """
-    sealer = process_sealer()
-    brokers = Brokers(patience_s, role, None if sealer is None else SealedRecords(sealer))
-    way = Direct(process_keys())
+    keys, sealer = process_keys(), process_sealer()
+    sealed = None if sealer is None else SealedRecords(sealer)
+    brokers = Brokers(patience_s, role, has_keys=keys is not None, sealed=sealed)
+    way = Direct(keys)
     async with open_router(url, brokers, backlog_max=BACKLOG_MAX, way=way) as router:
         brokers.open(router)
         yield brokers

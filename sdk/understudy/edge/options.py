@@ -56,6 +56,11 @@ class EdgeOptions(BaseSettings):
     #: pushes under way for each broker
     push_max: Annotated[int, Field(ge=1, le=PUSH_MAX)] = 64
     hooks: Path | None = None
+    tokens: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    behind_proxy: bool = False
+    insecure: bool = False
     strict: bool = False
     debug: bool = False
     legacy: bool = False

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import trio
 from msgspec.structs import replace
@@ -22,6 +23,8 @@ from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.server import bind, serve
 from understudy.edge.settings import EdgeSettings
 from understudy.edge.stop import Stop
+from understudy.edge.tls import Certificate
+from understudy.edge.tokens.gate import TokenGate
 from understudy.errors import innermost
 from understudy_broker.errors import LinkError
 from understudy_broker.process import StopSignals, raise_descriptor_limit, tune_collection
@@ -47,12 +50,18 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
     Returns
     -------
     The exit code: 0 after a stop in order, 1 if it could not listen or a broker has refused it.
+
+    Raises
+    ------
+    ConfigurationError
+        The file of tokens or the certificate cannot be used.
     """
     stop = Stop()
     with StopSignals(stop.request):
         if watch is not None:
             watch(stop.request)
         settings = _within_descriptors(settings, raise_descriptor_limit())
+        security = _security_of(settings)
         addresses = [("--listen", (settings.host, settings.port))]
         if settings.legacy_poll is not None:
             addresses.append(("--legacy-poll", settings.legacy_poll))
@@ -67,7 +76,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             print(f"understudy edge: {error}", file=sys.stderr)
             return EXIT_FAILED
         try:
-            trio.run(_main, settings, socks, grpc, stop)
+            trio.run(_main, settings, security, socks, grpc, stop)
         except BaseExceptionGroup as group:
             cause = innermost(group)
             if not isinstance(cause, LinkError | _ListenError):
@@ -75,6 +84,24 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             print(f"understudy edge: {cause}", file=sys.stderr)
             return EXIT_FAILED
     return EXIT_OK
+
+
+class _Security(NamedTuple):
+    """The tokens and the certificate of an edge, as far as it has them."""
+
+    gate: TokenGate | None
+    certificate: Certificate | None
+
+    def scheme(self, name: str) -> str:
+        """Return a scheme, with an s if connections are encrypted."""
+        return name if self.certificate is None else f"{name}s"
+
+
+def _security_of(settings: EdgeSettings) -> _Security:
+    return _Security(
+        None if settings.tokens is None else TokenGate(settings.tokens),
+        None if settings.tls is None else Certificate(*settings.tls),
+    )
 
 
 def _within_descriptors(settings: EdgeSettings, descriptors: int) -> EdgeSettings:
@@ -118,6 +145,7 @@ def _probe(grpc: tuple[str, int] | None) -> tuple[str, int] | None:
 
 async def _main(
     settings: EdgeSettings,
+    security: _Security,
     socks: list[socket.socket],
     grpc: tuple[str, int] | None,
     stop: Stop,
@@ -125,28 +153,43 @@ async def _main(
     stopped = stop.attach()
     sock, *legacy_socks = socks
     host, port = sock.getsockname()[:2]
-    _warn_if_open(host, port)
+    _warn_if_open(security, host, port)
     if settings.debug:
-        await _debug(settings, sock, stopped)
+        await _debug(settings, security, sock, stopped)
         return
     async with open_brokers(settings.url, settings.patience_s) as brokers:
-        edge = Edge(brokers, settings)
+        edge = Edge(brokers, settings, None, *security)
         async with trio.open_nursery() as nursery:
+            _watch_files(security, nursery)
             polls = [place(*each.getsockname()[:2]) for each in legacy_socks]
-            nursery.start_soon(_tell_ready, edge, host, port, polls)
+            url = f"{security.scheme('http')}://{place(host, port)}"
+            nursery.start_soon(_tell_ready, edge, url, polls)
             tune_collection()
             async with (
-                _carrying(edge, f"http://{place(host, port)}"),
+                _carrying(edge, url),
                 trio.open_nursery() as servers,
             ):
                 until = _until(stopped, edge)
-                servers.start_soon(serve, make_app(edge), sock, settings.limits, until)
+                tls = _context_of(security)
+                servers.start_soon(serve, make_app(edge), sock, settings.limits, until, tls)
                 if grpc is not None:
                     await _start_grpc(edge, *grpc, servers)
                 for each in legacy_socks:
                     app = make_legacy_poll_app(edge)
-                    servers.start_soon(serve, app, each, settings.limits, until)
+                    servers.start_soon(serve, app, each, settings.limits, until, tls)
             nursery.cancel_scope.cancel()
+
+
+def _watch_files(security: _Security, nursery: trio.Nursery) -> None:
+    """Follow the files of tokens and of the certificate as they change."""
+    if security.gate is not None:
+        nursery.start_soon(security.gate.run)
+    if security.certificate is not None:
+        nursery.start_soon(security.certificate.watch)
+
+
+def _context_of(security: _Security) -> ssl.SSLContext | None:
+    return None if security.certificate is None else security.certificate.context
 
 
 async def _start_grpc(edge: Edge, host: str, port: int, nursery: trio.Nursery) -> None:
@@ -162,12 +205,13 @@ async def _start_grpc(edge: Edge, host: str, port: int, nursery: trio.Nursery) -
             raise
         # It was free a moment ago.
         raise _ListenError(f"it cannot listen at {place(host, port)} for gRPC: {cause}") from None
-    _warn_if_open(host, port)
-    print(f"understudy edge: grpc://{place(host, port)}", flush=True)
+    security = _Security(edge.gate, edge.certificate)
+    _warn_if_open(security, host, port)
+    print(f"understudy edge: {security.scheme('grpc')}://{place(host, port)}", flush=True)
 
 
-def _warn_if_open(host: str, port: int) -> None:
-    if not is_loopback(host):
+def _warn_if_open(security: _Security, host: str, port: int) -> None:
+    if security.gate is None and not is_loopback(host):
         _LOG.warning(
             "%s can be reached by other machines, and there is no authentication: anyone who can "
             "reach it can call, read and cancel everything",
@@ -201,15 +245,19 @@ async def _carrying(edge: Edge, own_url: str) -> AsyncIterator[None]:
         yield
 
 
-async def _debug(settings: EdgeSettings, sock: socket.socket, stopped: trio.Event) -> None:
+async def _debug(
+    settings: EdgeSettings, security: _Security, sock: socket.socket, stopped: trio.Event
+) -> None:
     """Serve the Resonate protocol from memory, for a test suite."""
-    url = f"http://{place(*sock.getsockname()[:2])}"
+    url = f"{security.scheme('http')}://{place(*sock.getsockname()[:2])}"
     debug = DebugPerformer(strict=settings.strict, server_url=url)
-    edge = Edge(Brokers(), settings, debug)
+    edge = Edge(Brokers(), settings, debug, *security)
     async with trio.open_nursery() as nursery:
+        _watch_files(security, nursery)
         nursery.start_soon(debug.run)
         print(f"understudy edge: {url} for tests, with a store in memory", flush=True)
-        await serve(make_app(edge), sock, settings.limits, _until(stopped, edge))
+        until, tls = _until(stopped, edge), _context_of(security)
+        await serve(make_app(edge), sock, settings.limits, until, tls)
         nursery.cancel_scope.cancel()
 
 
@@ -221,12 +269,13 @@ def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
     return wait
 
 
-async def _tell_ready(edge: Edge, host: str, port: int, polls: list[str]) -> None:
+async def _tell_ready(edge: Edge, own_url: str, polls: list[str]) -> None:
     """Say where the edge is, and whether a broker answers."""
     url = edge.settings.url
-    print(f"understudy edge: http://{place(host, port)} for the broker at {url}", flush=True)
+    print(f"understudy edge: {own_url} for the broker at {url}", flush=True)
+    scheme = own_url.partition(":")[0]
     for poll in polls:
-        print(f"understudy edge: http://{poll} for older event streams", flush=True)
+        print(f"understudy edge: {scheme}://{poll} for older event streams", flush=True)
     with trio.move_on_after(_PATIENCE_S):
         await edge.brokers.wait_ready()
     if not edge.brokers.ready:

@@ -19,9 +19,10 @@ import logging
 import math
 import os
 import socket as stdlib_socket
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import trio
@@ -55,11 +56,19 @@ _INFORMATION: Final = b"HTTP/1.1 1"
 _NO_DESCRIPTORS_S: Final = 0.1
 #: how often the log says so
 _TELL_S: Final = 60.0
+#: how long a client may take for the handshake of TLS
+_HANDSHAKE_S: Final = 10.0
+#: how long the end of a connection may take
+_CLOSE_S: Final = 1.0
 #: bytes of an answer that a client must take in `write_timeout_s`
 _PART_BYTES: Final = 64 * 1024
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _LOG: Final = logging.getLogger("understudy.edge")
+
+
+#: a connection in clear, or with TLS
+AnyStream: TypeAlias = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -95,14 +104,25 @@ class _Stream:
         Called when the client will send nothing more.
     """
 
-    def __init__(self, stream: trio.SocketStream, write_timeout_s: float, waiting: Budget) -> None:
+    def __init__(self, stream: AnyStream, write_timeout_s: float, waiting: Budget) -> None:
         self._waiting = waiting
         self._stream = stream
         self._write_timeout_s = write_timeout_s
         self.on_end: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
-        self.socket = stream.socket
-        self.send_eof = stream.send_eof
-        self.aclose = stream.aclose
+        if isinstance(stream, trio.SSLStream):
+            # By these, Hypercorn knows that it is one.
+            self.do_handshake = stream.do_handshake
+            # Not its bound method, which there is only after the handshake.
+            self.selected_alpn_protocol = lambda: stream.selected_alpn_protocol()
+            self.transport_stream = stream.transport_stream
+        else:
+            self.socket = stream.socket
+            self.send_eof = stream.send_eof
+
+    async def aclose(self) -> None:
+        """Close the connection; with TLS, say so to the client, if it reads."""
+        with trio.move_on_after(_CLOSE_S):
+            await self._stream.aclose()
 
     async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         """Receive; b"" if the client will send nothing more."""
@@ -113,6 +133,14 @@ class _Stream:
             if not data:
                 await self.on_end()
         return data
+
+    def send_now(self, data: bytes) -> int:
+        """Send what the system has room for at once; return how many bytes that were."""
+        if isinstance(self._stream, trio.SSLStream):
+            return 0
+        with suppress(OSError):  # no room, or no connection any more: trio finds out which
+            return os.write(self._stream.socket.fileno(), data)
+        return 0
 
     async def send_all(self, data: bytes) -> None:
         """Send, or break the connection if nobody reads."""
@@ -231,10 +259,8 @@ class _Connection(TCPServer):
         self._head = data if is_head else b""
         if is_head or not data:
             return
-        sent = 0
-        if not self.send_lock.locked():
-            with suppress(OSError):  # no room, or no connection any more: trio finds out which
-                sent = os.write(self.stream.socket.fileno(), data)
+        stream: Any = self.stream  # a `_Stream`, for which Hypercorn has no type
+        sent = 0 if self.send_lock.locked() else stream.send_now(data)
         if sent < len(data):
             await super().protocol_send(RawData(data[sent:]))
 
@@ -273,6 +299,7 @@ async def serve(
     sock: stdlib_socket.socket,
     limits: Limits,
     stop: Callable[[], Awaitable[object]],
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve an application until `stop` returns, and then until its requests have ended.
 
@@ -282,10 +309,13 @@ async def serve(
         An ASGI application without lifespan events.
     sock
         A listening socket, which is closed at the end.
+    tls
+        With which connections are encrypted; None: they are in clear.
     """
     config = Config()
     config.h11_max_incomplete_size = limits.head_bytes_max
     config.keep_alive_timeout = limits.idle_s
+    config.ssl_handshake_timeout = _HANDSHAKE_S
     config.keep_alive_max_requests = 1_000_000_000
     config.include_server_header = False
     config.errorlog = _LOG
@@ -303,10 +333,12 @@ async def serve(
         try:
             connections.acquire_on_behalf_of_nowait(token)
         except trio.WouldBlock:
-            await _refuse(stream)
+            # Not in words with TLS: a handshake is the most expensive part of a connection.
+            await (_refuse(stream) if tls is None else trio.aclose_forcefully(stream))
             return
         try:
-            bounded: Any = _Stream(stream, limits.write_timeout_s, waiting)
+            secured = stream if tls is None else _secured(stream, tls)
+            bounded: Any = _Stream(secured, limits.write_timeout_s, waiting)
             server = _Connection(wrapper, config, context, {}, bounded)
             # Otherwise it keeps a connection that was closed for as long as an idle one.
             bounded.on_end = server.attend(limits.idle_s, ending).end
@@ -324,6 +356,10 @@ async def serve(
         await context.terminated.set()
         ending.set()  # connections that are idle end now
         handlers.cancel_scope.deadline = trio.current_time() + limits.drain_s
+
+
+def _secured(stream: trio.SocketStream, tls: ssl.SSLContext) -> trio.SSLStream[trio.SocketStream]:
+    return trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
 
 
 async def _until_end(server: _Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -55,6 +56,10 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     names
         Names by which clients reach the edge, besides those of this machine, where it listens to
         this machine alone; ``*``: any.
+    tokens
+        The file of the tokens that are taken; None: none are asked for.
+    tls
+        The files of the certificate and of its key; None: connections are in clear.
     legacy_poll
         Where to listen for the event streams of the protocol's older REST, which is then served,
         too. None: it is not.
@@ -78,3 +83,14 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     hooks: tuple[Hook, ...] = ()
     legacy_poll: tuple[str, int] | None = None
     names: tuple[str, ...] = ()
+    tokens: Path | None = None
+    tls: tuple[Path, Path] | None = None
+
+    @property
+    def places(self) -> dict[str, tuple[str, int] | None]:
+        """Hosts and ports at which the edge listens, by option; None: it does not."""
+        return {
+            "--listen": (self.host, self.port),
+            "--grpc": self.grpc,
+            "--legacy-poll": self.legacy_poll,
+        }

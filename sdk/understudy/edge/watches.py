@@ -9,16 +9,18 @@ from typing import Final, TypeAlias
 
 import trio
 
+from understudy.edge.asker import ASKER
 from understudy_broker.errors import LinkFullError
 from understudy_broker.link.session import Answer, OnReply
-from understudy_broker.protocol.messages import AnyCommand, PromiseUnwatch, PromiseWatch, Response
+from understudy_broker.protocol.messages import OwnCommand, PromiseUnwatch, PromiseWatch, Response
 from understudy_store.commands import Reply
 from understudy_store.records import PromiseRecord
 
 #: Promises to watch with one request after a reconnect; by then each of them may be large.
 RENEWED_MAX: Final = 64
 
-SendRequest: TypeAlias = Callable[[AnyCommand, OnReply], object]
+#: sends a command for somebody (`understudy.edge.asker`)
+SendRequest: TypeAlias = Callable[[OwnCommand, OnReply, str | None], object]
 
 
 class Watch:
@@ -51,6 +53,8 @@ class Watch:
 class Watches:
     """All watches of an edge.
 
+    A promise is watched once for each who asks, because the broker may refuse it to one of them.
+
     Parameters
     ----------
     send
@@ -59,7 +63,8 @@ class Watches:
 
     def __init__(self, send: SendRequest) -> None:
         self._send = send
-        self._watches: dict[str, Watch] = {}
+        #: by the promise, and by who asks
+        self._watches: dict[str, dict[str | None, Watch]] = {}
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -70,55 +75,79 @@ class Watches:
 
         The last who leaves ends the watch.
         """
-        watch = self._watches.setdefault(id_, Watch())
+        asker = ASKER.get()
+        watch = self._watches.setdefault(id_, {}).setdefault(asker, Watch())
         watch.waiting += 1
         try:
             yield watch
         finally:
             watch.waiting -= 1
-            if not watch.waiting and self._watches.get(id_) is watch:
-                del self._watches[id_]
-                with suppress(LinkFullError):  # it is then only told what it does not want to know
-                    self._send(PromiseUnwatch((id_,)), _ignore)
+            if not watch.waiting and self._watches.get(id_, {}).get(asker) is watch:
+                self._take(id_, asker)
+                if id_ not in self._watches:
+                    # If it cannot be sent, it is only told what it does not want to know.
+                    with suppress(LinkFullError):
+                        self._send(PromiseUnwatch((id_,)), _ignore, asker)
 
     def ask(self, *ids: str) -> None:
         """Ask the broker to tell of the settlement of promises that are waited for."""
-        try:
-            self._send(PromiseWatch(ids), partial(self._on_reply, ids))
-        except LinkFullError as error:
-            self._refuse(ids, Reply(503, str(error)))
+        self._ask(ids, ASKER.get())
 
     def renew(self, is_there: Callable[[str], bool]) -> None:
         """Ask a broker again, because a new session knows of no watches."""
-        ids = tuple(filter(is_there, self._watches))
-        for start in range(0, len(ids), RENEWED_MAX):
-            self.ask(*ids[start : start + RENEWED_MAX])
+        ids: dict[str | None, list[str]] = {}
+        for id_ in filter(is_there, self._watches):
+            for asker in self._watches[id_]:
+                ids.setdefault(asker, []).append(id_)
+        for asker, its in ids.items():
+            for start in range(0, len(its), RENEWED_MAX):
+                self._ask(tuple(its[start : start + RENEWED_MAX]), asker)
 
     def resolve(self, records: Iterable[PromiseRecord]) -> None:
         """Hand out promises that have settled."""
         for record in records:
-            watch = self._watches.pop(record.id, None)
+            for watch in self._watches.pop(record.id, {}).values():
+                watch.record = record
+                watch.end()
+
+    def _ask(self, ids: tuple[str, ...], asker: str | None) -> None:
+        try:
+            self._send(PromiseWatch(ids), partial(self._on_reply, ids, asker), asker)
+        except LinkFullError as error:
+            self._refuse(ids, asker, Reply(503, str(error)))
+
+    def _on_reply(self, ids: tuple[str, ...], asker: str | None, answer: Answer) -> None:
+        reply = answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
+        if reply.ok:
+            self._resolve_for(asker, reply.promises or ())
+        elif len(ids) == 1:
+            self._refuse(ids, asker, reply)
+        else:
+            # One of them does not exist. Watched one by one, the others are not affected.
+            for id_ in ids:
+                self._ask((id_,), asker)
+
+    def _resolve_for(self, asker: str | None, records: Iterable[PromiseRecord]) -> None:
+        """Hand out promises to one who has asked, and may have asked for more than others may."""
+        for record in records:
+            watch = self._take(record.id, asker)
             if watch is not None:
                 watch.record = record
                 watch.end()
 
-    def _on_reply(self, ids: tuple[str, ...], answer: Answer) -> None:
-        reply = answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
-        if reply.ok:
-            self.resolve(reply.promises or ())
-        elif len(ids) == 1:
-            self._refuse(ids, reply)
-        else:
-            # One of them does not exist. Watched one by one, the others are not affected.
-            for id_ in ids:
-                self.ask(id_)
-
-    def _refuse(self, ids: Iterable[str], reply: Reply) -> None:
+    def _refuse(self, ids: Iterable[str], asker: str | None, reply: Reply) -> None:
         for id_ in ids:
-            watch = self._watches.pop(id_, None)
+            watch = self._take(id_, asker)
             if watch is not None:
                 watch.refusal = reply
                 watch.end()
+
+    def _take(self, id_: str, asker: str | None) -> Watch | None:
+        watches = self._watches.get(id_, {})
+        watch = watches.pop(asker, None)
+        if not watches:
+            self._watches.pop(id_, None)
+        return watch
 
 
 def _ignore(_answer: Answer) -> None:

@@ -211,5 +211,5 @@ def broker(
         log("warning", text, {})
 
     http, variables = edge_with_keys(loaded.http, loaded.keys, say)
-    with edge_beside(http, say, config, variables) as edge:
+    with edge_beside(http, say, config, variables, insecure=loaded.insecure) as edge:
         return run_broker(loaded, watch, edge.start)

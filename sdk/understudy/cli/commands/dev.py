@@ -106,7 +106,7 @@ def dev(
     stopped = threading.Event()
     with (
         EmbeddedBroker(store, listen) as broker,
-        edge_beside(OFF if no_http else http, say, variables=NO_KEYS) as edge,
+        edge_beside(OFF if no_http else http, say, variables=NO_KEYS, insecure=insecure) as edge,
     ):
         say(f"broker at {broker.endpoint}, store {store}; watching {watcher.folder}")
         edge.start(broker.endpoint)

@@ -127,6 +127,48 @@ Hooks = Annotated[
 ]
 
 
+Tokens = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Serve only requests with a token that this file takes (understudy tokens --help).",
+    ),
+]
+
+
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The certificate for TLS, PEM, with those between it and the root behind it.",
+    ),
+]
+
+
+TlsKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The secret key of the certificate, PEM, without password."),
+]
+
+
+BehindProxy = Annotated[
+    bool | None,
+    typer.Option(
+        "--behind-proxy",
+        help="TLS ends at a proxy in front, and only that can reach this edge.",
+    ),
+]
+
+
+Insecure = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure",
+        help="Listen where other machines can connect, also without tokens and in clear.",
+    ),
+]
+
+
 Legacy = Annotated[
     bool | None,
     typer.Option(
@@ -158,6 +200,11 @@ def edge(
     push_timeout: PushTimeout = None,
     push_max: PushMax = None,
     hooks: Hooks = None,
+    tokens: Tokens = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    behind_proxy: BehindProxy = None,
+    insecure: Insecure = None,
     strict: Strict = None,
     debug: Debug = None,
     legacy: Legacy = None,
@@ -170,7 +217,10 @@ def edge(
     them may be killed. Needs the extra [http], and [grpc] for gRPC.
 
     The first SIGTERM, SIGINT or SIGHUP lets requests under way finish for 5 s; the second SIGTERM
-    or SIGINT stops it at once. There is no authentication: let only trusted machines reach it.
+    or SIGINT stops it at once.
+
+    Without --tokens there is no authentication. Where other machines can reach it, it starts only
+    with tokens and TLS, unless you say otherwise.
 
     Flags override environment variables (UNDERSTUDY_EDGE__PUSH_URL and so on), which override the
     table [edge] of the file, which has the same names. The edge that a broker keeps running beside
@@ -180,7 +230,8 @@ def edge(
     Examples:
       understudy edge
       understudy edge --grpc 127.0.0.1:8003
-      understudy edge --listen 0.0.0.0:8001 --url tcp://10.0.0.5:5577,tcp://10.0.0.6:5577
+      understudy edge --url tcp://10.0.0.5:5577,tcp://10.0.0.6:5577
+      understudy edge --listen 0.0.0.0:8001 --tokens tokens.toml --tls-cert e.pem --tls-key e.key
       understudy edge --push '*.run.app' --push-key-file push.key --push-url https://edge.example
 
     \b
@@ -205,6 +256,11 @@ def edge(
         "push_timeout": push_timeout,
         "push_max": push_max,
         "hooks": hooks,
+        "tokens": tokens,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "behind_proxy": behind_proxy,
+        "insecure": insecure,
         "strict": strict,
         "debug": debug,
         "legacy": legacy,

@@ -142,7 +142,7 @@ def new(
     if not role and not print_lines:
         raise _which_role(KeyFolder(folder))
     pair = new_pair(name)
-    holder = Holder(name, pair.public, _parse_date(expires), tuple(role or ()))
+    holder = Holder(name, pair.public, parse_date(expires), tuple(role or ()))
     write_pair(path, pair)
     if print_lines:
         err(f"the secret key is in {path}; for the rights.toml of the broker:")
@@ -406,7 +406,7 @@ def _file_of(name: str, folder: Path) -> Path:
     return folder / f"{name.replace('/', '.')}.key"
 
 
-def _parse_date(text: str | None) -> int | None:
+def parse_date(text: str | None) -> int | None:
     """Return the beginning of a day in UTC, epoch milliseconds."""
     from datetime import UTC, datetime
 

@@ -144,7 +144,7 @@ def http_of(topology: Topology) -> str | None:
         host, port = parse_listen(http)
         check_installed()
         check_address_is_free(f"tcp://{place(host, port)}")
-        check_options(topology.edge_file)
+        check_options(topology.edge_file, http)
         return http
     if missing():
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import grpc
 import trio
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -18,6 +19,7 @@ from understudy.edge.grpc.endings import Endings
 from understudy.edge.grpc.operations import Operations
 from understudy.edge.grpc.service import NAME, Service
 from understudy.edge.settings import EdgeSettings
+from understudy.edge.tls import Certificate
 from understudy.errors import UnderstudyError
 from understudy_broker.transport.loop_lock import LoopThread
 
@@ -63,6 +65,23 @@ def options_of(settings: EdgeSettings) -> list[tuple[str, Any]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
+
+
+def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
+    """Return credentials that follow a certificate as it is replaced."""
+    used = certificate.pair
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        # Called on threads of grpc's, at each handshake.
+        nonlocal used
+        if certificate.pair is used:
+            return None
+        used = certificate.pair
+        return grpc.ssl_server_certificate_configuration([used])
+
+    first = grpc.ssl_server_certificate_configuration([used])
+    fetcher: Any = fetch  # which may return None, as its documentation says
+    return grpc.dynamic_ssl_server_credentials(first, fetcher)
 
 
 async def serve_grpc(
@@ -123,6 +142,8 @@ class _Server:
     def __init__(self, edge: Edge, bridge: Bridge, operations: Operations, address: str) -> None:
         self.ended = trio.Event()
         self._settings = edge.settings
+        self._gate = edge.gate
+        self._certificate = edge.certificate
         self._bridge = bridge
         self._operations = operations
         self._address = address
@@ -176,6 +197,7 @@ class _Server:
         service = Service(
             self._bridge,
             self._operations,
+            self._gate,
             settings.waiting_max,
             settings.streams_max,
             limits.write_timeout_s,
@@ -206,7 +228,11 @@ class _Server:
         names = (NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         try:
-            self._port = server.add_insecure_port(self._address)
+            if self._certificate is None:
+                self._port = server.add_insecure_port(self._address)
+            else:
+                credentials = _credentials(self._certificate)
+                self._port = server.add_secure_port(self._address, credentials)
         except RuntimeError as error:
             raise GrpcListenError(str(error)) from None
         return server

@@ -6,16 +6,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode, aio
 
+from understudy.edge.grpc.bearers import performed, watched
 from understudy.edge.grpc.bridge import Bridge, BridgeClosedError
 from understudy.edge.grpc.operations import Operations
 from understudy.edge.grpc.statuses import Refusal, refusal_of
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
+from understudy.edge.tokens.gate import TokenGate
 
 NAME: Final = v1.DESCRIPTOR.services_by_name["Understudy"].full_name
 #: An answer to a wait leaves so long before the deadline: a tenth of the time, within these.
@@ -116,12 +119,14 @@ class Service:
         self,
         bridge: Bridge,
         operations: Operations,
+        gate: TokenGate | None,
         waiting_max: int,
         streams_max: int,
         write_timeout_s: float,
     ) -> None:
         self._bridge = bridge
         self._operations = operations
+        self._gate = gate
         self._waits = Places(waiting_max, "requests wait")
         self._streams = Places(streams_max, "streams are open")
         self._write_timeout_s = write_timeout_s
@@ -153,22 +158,23 @@ class Service:
 
     async def _start(self, request: v1.StartRequest, context: Context) -> v1.Call:
         if not request.wait:
-            return await self._bridge.call(self._operations.start, request, 0.0)
+            return await self._call(context, self._operations.start, request, 0.0)
         with self._waits.one():
             left_s = time_left_s(context.time_remaining())
-            return await self._bridge.call(self._operations.start, request, left_s)
+            return await self._call(context, self._operations.start, request, left_s)
 
     async def _wait(self, request: v1.WaitRequest, context: Context) -> v1.Call:
         with self._waits.one():
             left_s = time_left_s(context.time_remaining())
-            return await self._bridge.call(self._operations.wait, request, left_s)
+            return await self._call(context, self._operations.wait, request, left_s)
 
     async def _watch(self, data: bytes, context: Context) -> None:
         with self._counted():
             try:
                 request = parsed(v1.WatchRequest, data)
                 with self._streams.one():
-                    parts = self._bridge.stream(self._operations.watch, request)
+                    watch = partial(watched, self._gate, _authorization(context))
+                    parts = self._bridge.stream(watch, self._operations.watch, request)
                     async with aclosing(parts):
                         async for part in parts:
                             for event in part:
@@ -185,13 +191,20 @@ class Service:
                 StatusCode.RESOURCE_EXHAUSTED, "the client does not read what it is sent"
             ) from None
 
+    async def _call(
+        self, context: Context, operation: Callable[..., Awaitable[M]], *args: Any
+    ) -> M:
+        """Have an operation performed for the bearer of the request's token."""
+        perform = partial(performed, self._gate, _authorization(context))
+        return await self._bridge.call(perform, operation, *args)
+
     # Around them ---------------------------------------------------------------------------------
 
     def _simple(
         self, operation: Callable[[Any], Awaitable[Any]]
     ) -> Callable[[Any, Context], Awaitable[Any]]:
-        async def perform(request: Any, _context: Context) -> Any:
-            return await self._bridge.call(operation, request)
+        async def perform(request: Any, context: Context) -> Any:
+            return await self._call(context, operation, request)
 
         return perform
 
@@ -224,6 +237,12 @@ class Service:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+
+def _authorization(context: Context) -> list[str | bytes]:
+    """Return the values of all metadata ``authorization``."""
+    metadata = context.invocation_metadata() or ()
+    return [value for name, value in metadata if name == "authorization"]
 
 
 async def _abort(context: Context, error: Exception, conflict: StatusCode) -> NoReturn:

@@ -9,6 +9,7 @@ from grpc import StatusCode
 
 from understudy.edge.brokers import BusyError, NoBrokerError
 from understudy.edge.native.problems import Problem
+from understudy.edge.tokens.bearer import RefusedError
 from understudy.errors import UnderstudyError, innermost
 
 #: Bytes of a text. It travels as a header, each byte as up to three; clients take 8 KiB of them.
@@ -17,6 +18,7 @@ TEXT_BYTES_MAX: Final = 2000
 #: statuses of HTTP, and of the brokers' refusals, to those of gRPC
 _CODES: Final[Mapping[int, StatusCode]] = {
     400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
     403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     409: StatusCode.FAILED_PRECONDITION,
@@ -55,6 +57,8 @@ def refusal_of(error: Exception, conflict: StatusCode) -> Refusal | None:
     cause = innermost(error) if isinstance(error, BaseExceptionGroup) else error
     if isinstance(cause, Refusal):
         return cause
+    if isinstance(cause, RefusedError):
+        return Refusal(_CODES[cause.status], cause.detail)
     if isinstance(cause, Problem):
         code = conflict if cause.status == 409 else _CODES.get(cause.status, StatusCode.UNKNOWN)
         return Refusal(code, shortened(cause.detail))

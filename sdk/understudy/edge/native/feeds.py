@@ -21,10 +21,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from typing import Any, Final, NamedTuple
 
 import trio
 
+from understudy.edge.asker import ASKER
 from understudy.edge.brokers import Brokers
 from understudy.edge.native import events
 from understudy.edge.native.graphs import read_graph, read_promise
@@ -242,19 +244,21 @@ class Feed:
 
 
 class Feeds:
-    """The feeds of an edge, one for each graph that is followed."""
+    """The feeds of an edge, one for each graph that is followed, and for each who asks."""
 
     def __init__(self, brokers: Brokers) -> None:
         self._brokers = brokers
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[tuple[str, str | None], Feed] = {}
 
     @contextmanager
     def following(self, id_: str) -> Iterator[Follower]:
         """Follow a graph within the block. The first who follows it starts the feed."""
-        feed = self._feeds.get(id_)
+        key = (id_, ASKER.get())
+        feed = self._feeds.get(key)
         if feed is None or feed.is_over:
-            feed = self._feeds[id_] = Feed(self._brokers, id_)
-            trio.lowlevel.spawn_system_task(feed.run)
+            feed = self._feeds[key] = Feed(self._brokers, id_)
+            # It asks for whom the first one asks.
+            trio.lowlevel.spawn_system_task(feed.run, context=copy_context())
         follower = Follower(feed)
         feed.followers.add(follower)
         try:
@@ -263,5 +267,5 @@ class Feeds:
             feed.followers.discard(follower)
             if not feed.followers:
                 feed.stop()
-                if self._feeds.get(id_) is feed:
-                    del self._feeds[id_]
+                if self._feeds.get(key) is feed:
+                    del self._feeds[key]

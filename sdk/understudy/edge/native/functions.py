@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 
 import trio
 
-from understudy.edge.brokers import Brokers
-from understudy.edge.native.problems import Problem
+from understudy.edge.asker import ASKER
+from understudy.edge.brokers import Brokers, RefusedReportError
+from understudy.edge.native.problems import Problem, of_reply
 from understudy.edge.native.schemas import Arguments, FunctionSchema
 from understudy.obstacles import lacks_text, why_queued
 from understudy_broker.protocol.messages import FunctionInfo, GroupInfo, GroupsReport
@@ -40,15 +41,30 @@ class _Group(NamedTuple):
         return (function, version) in self.schemas or not is_told
 
 
+class _Known:
+    """Groups and functions as one identity is told of them."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, GroupInfo] = {}
+        self.read_at_s = float("-inf")
+        self.schemas: dict[str, _Group] = {}
+        self.reading = trio.Lock()
+
+
 class Functions:
-    """The groups and functions as the brokers reported them last."""
+    """The groups and functions as the brokers reported them last, to each who asks.
+
+    They report only what may be called by who asks. There are as many of them as an edge's tokens
+    have identities.
+    """
 
     def __init__(self, brokers: Brokers) -> None:
         self._brokers = brokers
-        self._groups: dict[str, GroupInfo] = {}
-        self._read_at_s = float("-inf")
-        self._schemas: dict[str, _Group] = {}
-        self._reading = trio.Lock()
+        self._known_to: dict[str | None, _Known] = {}
+
+    @property
+    def _known(self) -> _Known:
+        return self._known_to.setdefault(ASKER.get(), _Known())
 
     # Names ---------------------------------------------------------------------------------------
 
@@ -57,10 +73,10 @@ class Functions:
 
         A group without nodes may get some that have it, so a call there waits for them.
         """
-        age_s = trio.current_time() - self._read_at_s
+        age_s = trio.current_time() - self._known.read_at_s
         if age_s >= KNOWN_S or not self._serves(group, function):
             await self._read()
-        info = self._groups.get(group)
+        info = self._known.groups.get(group)
         if info is None or not info.nodes:
             return
         if not self._serves(group, function):
@@ -78,10 +94,10 @@ class Functions:
     async def why_queued(self, record: PromiseRecord) -> str | None:
         """Return why no node gets a call that is queued; None if one may get it."""
         await self._read()
-        return why_queued(record, GroupsReport(tuple(self._groups.values()), {}))
+        return why_queued(record, GroupsReport(tuple(self._known.groups.values()), {}))
 
     def _serves(self, group: str, function: str) -> bool:
-        info = self._groups.get(group)
+        info = self._known.groups.get(group)
         # A node that announces nothing is of a release before that, and may have any function.
         return info is not None and any(
             function in node.functions or not node.functions for node in info.nodes
@@ -89,14 +105,14 @@ class Functions:
 
     async def _read(self) -> None:
         """Read the groups, unless that was done just now; requests at the same time share it."""
-        async with self._reading:
-            if trio.current_time() - self._read_at_s >= LACKING_S:
-                self.take(await self._brokers.groups())
+        async with self._known.reading:
+            if trio.current_time() - self._known.read_at_s >= LACKING_S:
+                self.take(await report_of(self._brokers))
 
     def take(self, report: GroupsReport) -> None:
         """Take a report that was just read."""
-        self._groups = {group.name: group for group in report.groups}
-        self._read_at_s = trio.current_time()
+        self._known.groups = {group.name: group for group in report.groups}
+        self._known.read_at_s = trio.current_time()
 
     # Schemas -------------------------------------------------------------------------------------
 
@@ -124,22 +140,22 @@ class Functions:
     async def all(self) -> dict[str, dict[tuple[str, int], FunctionSchema]]:
         """Return the functions of all groups that have nodes, by group, name and version."""
         await self._read()
-        served = [name for name, info in self._groups.items() if info.nodes]
+        served = [name for name, info in self._known.groups.items() if info.nodes]
         return {name: (await self._schemas_of(name, LACKING_S)).schemas for name in served}
 
     async def _schemas_of(self, group: str, age_max_s: float) -> _Group:
-        known = self._schemas.get(group)
+        known = self._known.schemas.get(group)
         if known is not None and trio.current_time() - known.read_at_s < age_max_s:
             return known
-        async with self._reading:
-            again = self._schemas.get(group)
+        async with self._known.reading:
+            again = self._known.schemas.get(group)
             if again is None or again is known:
                 again = self._made(group, await self._brokers.functions(group))
             return again
 
     def _made(self, group: str, functions: list[FunctionInfo]) -> _Group:
         """Take the functions that were read; those that are as before keep their schemas."""
-        before = self._schemas.get(group)
+        before = self._known.schemas.get(group)
         old = {} if before is None else before.schemas
         now_s = trio.current_time()
         made: dict[tuple[str, int], FunctionSchema] = {}
@@ -149,10 +165,18 @@ class Functions:
             made[key] = old[key] if is_same else FunctionSchema(each.schema)
         if not made:
             # Groups without functions may have any name, so nothing is kept of them.
-            self._schemas.pop(group, None)
+            self._known.schemas.pop(group, None)
             return _Group(now_s, {})
-        found = self._schemas[group] = _Group(now_s, made)
+        found = self._known.schemas[group] = _Group(now_s, made)
         return found
+
+
+async def report_of(brokers: Brokers) -> GroupsReport:
+    """Return the brokers' report on their groups; raises `Problem` if it is refused."""
+    try:
+        return await brokers.groups()
+    except RefusedReportError as error:
+        raise of_reply(error.reply) from None
 
 
 def _lacking(info: GroupInfo, function: str, version: str | None) -> Problem:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import trio
 
 from understudy.edge.brokers import Brokers
+from understudy.edge.native.functions import report_of
 from understudy.edge.native.problems import Problem, of_reply
 from understudy.views.call_graph import build
 from understudy.views.call_graph_data import as_data, surroundings
@@ -87,5 +88,5 @@ async def graph_data(brokers: Brokers, root: PromiseRecord) -> dict[str, Any]:
     assert tree is not None
     calls = [node.id for node in tree.walk() if TAG_TARGET in node.record.tags]
     tasks = await read_tasks(brokers, calls)
-    report = await brokers.groups()
+    report = await report_of(brokers)
     return as_data(tree, surroundings(brokers.clock(), records, tasks, report))

@@ -9,7 +9,7 @@ from understudy.edge.native import schedules
 from understudy.edge.native.calls import arguments_of
 from understudy.edge.native.conflicts import check_same_schedule
 from understudy.edge.native.exchange import Exchange, Handler, answer
-from understudy.edge.native.functions import Functions
+from understudy.edge.native.functions import Functions, report_of
 from understudy.edge.native.handlers import page_data
 from understudy.edge.native.openapi import Described, document
 from understudy.edge.native.paths import path_of
@@ -96,7 +96,7 @@ class GroupHandlers:
     async def list(self, exchange: Exchange) -> Response:
         """Read the groups with their nodes, and the brokers' counters."""
         exchange.parameters()
-        report = await self._brokers.groups()
+        report = await report_of(self._brokers)
         self._functions.take(report)
         return answer(groups_json(report))
 

@@ -10,6 +10,8 @@ import msgspec
 import trio
 from starlette.types import Receive, Send
 
+from understudy.edge.asker import ASKER
+from understudy.edge.brokers import BusyError, NoBrokerError
 from understudy.edge.resonate.http import send_json
 from understudy.edge.resonate.streams import Listener, Message, Streams
 from understudy_store.addresses import InvalidAddressError, check_name
@@ -29,9 +31,18 @@ class EventStreams:
         Set once streams are to end.
     streams_max
         Streams that may be open at a time.
+    refusal
+        Returns why those who ask may not listen at a group, or None.
     """
 
-    def __init__(self, streams: Streams, draining: trio.Event, streams_max: int) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        draining: trio.Event,
+        streams_max: int,
+        refusal: Callable[[str], Awaitable[str | None]] | None = None,
+    ) -> None:
+        self._refusal = refusal
         self._streams = streams
         self._draining = draining
         self._streams_max = streams_max
@@ -54,7 +65,18 @@ class EventStreams:
         if self._streams.count >= self._streams_max or self._draining.is_set():
             await send_json(send, 503, b'{"error":"too many streams"}')
             return
+        try:
+            refusal = None if self._refusal is None else await self._refusal(group)
+        except (NoBrokerError, BusyError) as error:
+            await send_json(send, 503, msgspec.json.encode({"error": str(error)}))
+            return
+        if refusal is not None:
+            await send_json(send, 403, msgspec.json.encode({"error": refusal}))
+            return
         stream = _Stream(self._streams, group, name, make_event)
+        if stream.is_taken:
+            await send_json(send, 409, b'{"error":"this name is that of another identity"}')
+            return
         await stream.run(receive, send, self._draining)
 
 
@@ -64,13 +86,21 @@ class _Stream:
     def __init__(self, streams: Streams, group: str, name: str, make_event: MakeEvent) -> None:
         self._streams = streams
         self._news = trio.Event()
-        self._listener = Listener(group, name, lambda: self._news.set())
+        self._listener = Listener(group, name, lambda: self._news.set(), ASKER.get())
         self._make_event = make_event
+
+    @property
+    def is_taken(self) -> bool:
+        """True if its name is that of another identity's stream."""
+        return self._streams.is_taken(self._listener)
 
     async def run(self, receive: Receive, send: Send, draining: trio.Event) -> None:
         """Send messages until the client has gone, or the edge is to end."""
         await send({"type": "http.response.start", "status": 200, "headers": _EVENTS})
         await send({"type": "http.response.body", "body": b"", "more_body": True})
+        if self.is_taken:  # since a moment
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         self._streams.open(self._listener)
         try:
             async with trio.open_nursery() as nursery:

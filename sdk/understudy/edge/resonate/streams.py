@@ -51,11 +51,16 @@ class Listener:
     ----------
     wake
         Called when there is something to take.
+    identity
+        Whose stream it is; None: tokens are not asked for.
     """
 
-    def __init__(self, group: str, name: str, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, group: str, name: str, wake: Callable[[], object], identity: str | None = None
+    ) -> None:
         self.group = group
         self.name = name
+        self.identity = identity
         self._wake = wake
         self._waiting: deque[Message] = deque()
         self._keys: dict[Key, Message] = {}
@@ -90,20 +95,32 @@ class Streams:
     Parameters
     ----------
     attach, detach
-        Called with group and name when the first stream of a name begins, and when the last ends.
+        Called with group and name when the first stream of a name begins, and when the last ends;
+        at the beginning with its identity, too.
     """
 
     def __init__(
-        self, attach: Callable[[str, str], object], detach: Callable[[str, str], object]
+        self,
+        attach: Callable[[str, str, str | None], object],
+        detach: Callable[[str, str], object],
     ) -> None:
         self._attach = attach
         self._detach = detach
         self._groups: dict[str, dict[str, list[Listener]]] = {}
         self.count = 0
 
-    def members(self) -> list[Key]:
-        """Return group and name of all listeners, each name once."""
-        return [(group, name) for group, names in self._groups.items() for name in names]
+    def members(self) -> list[tuple[str, str, str | None]]:
+        """Return group, name and identity of all listeners, each name once."""
+        return [
+            (group, name, streams[0].identity)
+            for group, names in self._groups.items()
+            for name, streams in names.items()
+        ]
+
+    def is_taken(self, listener: Listener) -> bool:
+        """Return whether the name of a stream is that of another identity's stream."""
+        streams = self._groups.get(listener.group, {}).get(listener.name)
+        return streams is not None and streams[0].identity != listener.identity
 
     def address_of(self, name: str) -> str | None:
         """Return the address of a listener, whatever its group; None if there is none."""
@@ -118,7 +135,7 @@ class Streams:
         streams = self._groups.setdefault(listener.group, {}).setdefault(listener.name, [])
         streams.append(listener)
         if len(streams) == 1:
-            self._attach(listener.group, listener.name)
+            self._attach(listener.group, listener.name, listener.identity)
 
     def close(self, listener: Listener) -> None:
         """Remove a stream that has ended; the next one of its name gets what it has left."""

@@ -10,6 +10,7 @@ import pytest
 from understudy.client.sealed_records import SealedRecords
 from understudy.values.seals import Sealer, SealKey, is_sealed
 from understudy_broker.protocol.messages import (
+    Delegated,
     Forward,
     Invoke,
     PromiseCreateWatched,
@@ -64,6 +65,10 @@ def test_commands_are_sealed(command: Any) -> None:
     sealed = RECORDS.seal(command)
     assert b"tiger" not in msgspec.msgpack.encode(sealed)
     assert type(sealed) is type(command)
+    for_another = RECORDS.seal(Delegated("team-a", command))
+    assert b"tiger" not in msgspec.msgpack.encode(for_another)
+    assert isinstance(for_another, Delegated)
+    assert for_another.identity == "team-a"
 
 
 def test_what_has_no_value_stays_as_it_is() -> None:

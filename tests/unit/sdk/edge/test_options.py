@@ -84,7 +84,7 @@ def test_the_settings_of_all_options() -> None:
         flags={
             "listen": "*:8001", "url": "tcp://10.0.0.5:5577", "grpc": "grpc://127.0.0.1:8003",
             "push": "pay.example", "push_key_file": key, "push_timeout": 900, "push_max": 500,
-            "legacy": True, "legacy_poll": "127.0.0.1:9", "strict": True,
+            "legacy": True, "legacy_poll": "127.0.0.1:9", "strict": True, "insecure": True,
         }
     )  # fmt: skip
     settings = settings_of(options)

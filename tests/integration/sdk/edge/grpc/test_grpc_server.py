@@ -150,7 +150,9 @@ def test_the_command(tmp_path: Path) -> None:
                 f"understudy edge: it cannot listen at {at}: Address already in use. Give another "
                 "address with --grpc\n"
             )
-        everywhere = system.command("edge", "--listen", "127.0.0.1:0", "--grpc", "grpc://[::]:0")
+        everywhere = system.command(
+            "edge", "--listen", "127.0.0.1:0", "--grpc", "grpc://[::]:0", "--insecure"
+        )
         until("it listens", lambda: "grpc://[::]:" in everywhere.output)
         until("it warns", lambda: "can be reached by other machines" in everywhere.output)
 

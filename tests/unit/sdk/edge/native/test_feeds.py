@@ -44,7 +44,7 @@ class Graph:
         assert isinstance(command, PromiseSearch)
         return Reply(200, promises=list(self.records.values()) if command.origin else [])
 
-    def _send(self, command: Any, on_reply: Any) -> None:
+    def _send(self, command: Any, on_reply: Any, asker: str | None) -> None:
         self.asked[type(command).__name__] += 1
         if isinstance(command, PromiseWatch):
             on_reply(Response(0, Reply(200, promises=[])))

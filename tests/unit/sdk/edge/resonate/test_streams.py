@@ -16,7 +16,7 @@ class Rig:
         self.acknowledged: list[str] = []
         self.woken: list[Listener] = []
         self.streams = Streams(
-            lambda group, name: self.told.append(("attach", group, name)),
+            lambda group, name, identity: self.told.append(("attach", group, name)),
             lambda group, name: self.told.append(("detach", group, name)),
         )
 
@@ -39,11 +39,24 @@ def test_a_name_is_attached_once() -> None:
     first, second = rig.open(), rig.open()
     other = rig.open(name="n")
     assert rig.told == [("attach", "g", "m"), ("attach", "g", "n")]
-    assert rig.streams.members() == [("g", "m"), ("g", "n")]
+    assert rig.streams.members() == [("g", "m", None), ("g", "n", None)]
     for listener in (first, second, other):
         rig.streams.close(listener)
     assert rig.told[2:] == [("detach", "g", "m"), ("detach", "g", "n")]
     assert (rig.streams.members(), rig.streams.count) == ([], 0)
+
+
+def test_a_name_is_one_identitys_alone() -> None:
+    rig = Rig()
+    mine = Listener("g", "m", print, "team-a/ann")
+    rig.streams.open(mine)
+    assert rig.streams.members() == [("g", "m", "team-a/ann")]
+    assert rig.streams.is_taken(Listener("g", "m", print, "team-a/bob"))
+    assert rig.streams.is_taken(Listener("g", "m", print))
+    assert not rig.streams.is_taken(Listener("g", "m", print, "team-a/ann"))
+    assert not rig.streams.is_taken(Listener("g", "n", print, "team-a/bob"))
+    rig.streams.close(mine)
+    assert not rig.streams.is_taken(Listener("g", "m", print, "team-a/bob"))
 
 
 def test_the_first_stream_of_a_name_gets_everything_until_it_ends() -> None:
