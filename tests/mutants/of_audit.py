@@ -73,6 +73,14 @@ _TRAILS: Final = (
         _TRAIL,
     ),
     _unit(
+        "claimed-identity-noted",
+        None,
+        "the identity in the audit is the one that the key proves",
+        "understudy_broker.core.audit_trail._asker",
+        swap("_peer(session.identity,", "_peer(identity,"),
+        _TRAIL,
+    ),
+    _unit(
         "refusals-unbounded",
         None,
         "refusals do not fill the file",
