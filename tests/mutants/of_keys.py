@@ -13,6 +13,7 @@ _RIGHTS: Final = "keys/test_rights.py"
 _TEXT: Final = "keys/test_rights_text.py"
 _IDENTITIES: Final = "core/test_identities.py"
 _KEYS: Final = "test_keys.py"
+_KEY_CHANGES: Final = "test_key_changes.py"
 
 _GETTING_IN: Final = (
     _link(
@@ -86,8 +87,8 @@ _BEING_IN: Final = (
         "expired-stays",
         None,
         "an expired key is out without a change of the file",
-        "understudy_broker.server.keys.BrokerKeys.watch",
-        swap("is_new or (expiry is not None and now >= expiry)", "is_new"),
+        "understudy_broker.server.keys.RightsWatch.look",
+        swap("is_new or (self._expiry is not None and _now() >= self._expiry)", "is_new"),
         _KEYS,
     ),
     _link(
@@ -95,7 +96,7 @@ _BEING_IN: Final = (
         None,
         "new rights are followed",
         "understudy_broker.server.keys.BrokerKeys.reread",
-        drop("self._rights = self._read()"),
+        drop("self._rights, self.digest = self._read()"),
         _KEYS,
     ),
     _unit(
@@ -159,4 +160,55 @@ _FILES_OF_KEYS: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_GETTING_IN, *_BEING_IN, *_FILES_OF_KEYS)
+_CHANGES: Final = (
+    _link(
+        "reload-not-at-once",
+        None,
+        "a command that asks is answered with the rights of that moment",
+        "understudy_broker.server.reloads._answer",
+        drop("await watch.look(whatever=True)"),
+        _KEY_CHANGES,
+    ),
+    _link(
+        "refused-rights-not-told",
+        None,
+        "whoever has the rights read is told if they are refused",
+        "understudy_broker.server.keys.BrokerKeys.reread",
+        drop("self.refused = str(error)"),
+        _KEY_CHANGES,
+    ),
+    _link(
+        "next-key-too-early",
+        None,
+        "a broker has its next key only when it is due",
+        "understudy_broker.server.keys.BrokerKeys.__init__",
+        swap("_now() >= after.since", "after.since"),
+        _KEY_CHANGES,
+    ),
+    _link(
+        "other-key-of-brokers-unknown",
+        None,
+        "brokers know each other by both keys",
+        "understudy_broker.server.keys.BrokerKeys._read",
+        drop("rights = rights.with_brokers(self._other.public)"),
+        _KEY_CHANGES,
+    ),
+    _unit(
+        "one-key-of-broker-tried",
+        None,
+        "a peer tries each key of its broker",
+        "understudy_broker.keys.peer_keys.PeerKeys.after_refusal",
+        drop("known = (*known[1:], known[0])"),
+        _FILES,
+    ),
+    _unit(
+        "own-key-not-read-again",
+        None,
+        "a refused peer reads its key file again",
+        "understudy_broker.keys.peer_keys.PeerKeys.after_refusal",
+        drop("pair = read_pair(self.key_path)"),
+        _FILES,
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_GETTING_IN, *_BEING_IN, *_FILES_OF_KEYS, *_CHANGES)

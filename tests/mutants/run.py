@@ -19,6 +19,7 @@ from typing import Final
 
 from tests.mutants import (
     of_absent_ids,
+    of_audit,
     of_between_slots,
     of_broker,
     of_clocks,
@@ -78,6 +79,7 @@ _LISTS: Final = (
     of_clocks,
     of_membership,
     of_keys,
+    of_audit,
     of_tokens,
     of_rights,
     of_link,

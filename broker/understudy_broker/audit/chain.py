@@ -27,6 +27,8 @@ NOTHING: Final = "0" * 64
 LINE_BYTES_MAX: Final = 16 * 1024
 #: characters of one text in a line; the rest is left out
 TEXT_CHARS_MAX: Final = 300
+#: the same in a line that would be too long; a character may take twelve bytes
+SHORT_CHARS_MAX: Final = 30
 #: what the line says that stands after one that is not whole
 TORN: Final = "torn"
 _FIRST: Final = b'{"number":'
@@ -140,22 +142,30 @@ def _split(tail: bytes) -> list[bytes]:
 
 
 def _line(number: int, record: Record, before: str) -> bytes:
+    """Return a line; if it were too long for one, its texts are cut once more."""
+    line = _encoded(number, record, before, TEXT_CHARS_MAX)
+    if len(line) <= LINE_BYTES_MAX:
+        return line
+    return _encoded(number, record, before, SHORT_CHARS_MAX)
+
+
+def _encoded(number: int, record: Record, before: str, chars_max: int) -> bytes:
     whole: dict[str, object] = {
         "number": number,
         "time": _time(record.at),
         "what": record.what,
-        **{name: _shown(value) for name, value in record.details.items()},
+        **{name: _shown(value, chars_max) for name, value in record.details.items()},
         "before": before,
     }
     # ASCII, so that control characters, and letters that look like others, are escapes.
     return json.dumps(whole, ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _shown(value: object) -> object:
+def _shown(value: object, chars_max: int) -> object:
     if value is None or isinstance(value, int | float):
         return value
     text = str(value)
-    return text if len(text) <= TEXT_CHARS_MAX else f"{text[:TEXT_CHARS_MAX]}…"
+    return text if len(text) <= chars_max else f"{text[:chars_max]}…"
 
 
 def _time(at: int) -> str:

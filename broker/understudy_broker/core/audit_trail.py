@@ -167,8 +167,7 @@ class AuditTrail:
 
     def too_many(self, session: Peer, identity: str | None, refused: Refused, now: int) -> None:
         """Note that a peer has sent more than it may."""
-        who = identity or session.name
-        details = _peer(identity, session.name, session.group, session.kind)
+        who, details = _asker(session, identity)
         reason = {"status": refused.status, "why": refused.error}
         self.add_some(now, "too many requests", who, TOO_MANY_MAX, **details, **reason)
 
@@ -182,7 +181,7 @@ class AuditTrail:
         Parameters
         ----------
         identity
-            Who asks for it; None: the broker does not know.
+            For whom it is asked, as the peer says; None: the broker does not know.
         """
         self._asked = None
         if session.kind == "broker":
@@ -199,13 +198,13 @@ class AuditTrail:
             return
         self._asked = None
         command, session = asked.command, asked.session
+        who, peer_details = _asker(session, asked.identity)
         details = {
-            **_peer(asked.identity, session.name, session.group, session.kind),
+            **peer_details,
             **_command(command),
             "status": reply.status,
             "why": None if reply.ok else reply.error,
         }
-        who = asked.identity or session.name
         if reply.status == _FORBIDDEN:
             self.add_some(asked.now, "refused", who, REFUSALS_MAX, **details)
         elif reply.status == _TOO_MANY:
@@ -217,6 +216,20 @@ class AuditTrail:
 def _is_holders(command: AnyCommand) -> bool:
     """Return whether the holder of a task parks it, which is no command from outside."""
     return isinstance(command, TaskHalt) and bool(command.version)
+
+
+def _asker(session: Peer, identity: str | None) -> tuple[str, dict[str, object]]:
+    """Return whose refusals are counted together, and the details of who has asked for whom.
+
+    Anybody may say that they ask for somebody else. Only an edge has the right to, so others cannot
+    hide what is refused to that one, by using up its lines.
+    """
+    details = _peer(session.identity, session.name, session.group, session.kind)
+    who = session.identity or session.name
+    if identity is None or identity == session.identity:
+        return who, details
+    details["for"] = identity
+    return (f"{identity} by {who}" if session.kind == "edge" else who), details
 
 
 def _peer(identity: str | None, name: str, group: str, kind: str) -> dict[str, object]:

@@ -1,8 +1,9 @@
 """The socket by which commands on the same machine tell a broker that its rights have changed.
 
-It is a file in the folder of the keys, for the user of the broker alone. Whoever connects and sends
-`REQUEST` is answered with one line, an object of JSON: the broker has looked at the file by then,
-and says which rights it has now. The broker does nothing else there.
+It is a file in the folder of the keys, for the user of the broker alone. Whoever connects is
+answered with one line, an object of JSON: the broker has looked at the file by then, and says which
+rights it has now. The broker does nothing else there, and reads nothing: under load each wait for
+its loop would cost as much as all the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Final, NamedTuple
 
 from understudy_broker.keys.key_files import KeyFileError
 
-REQUEST: Final = b"reload\n"
 #: bytes of an answer at most
 ANSWER_BYTES_MAX: Final = 64 * 1024
 #: how long a broker may take to answer
@@ -107,7 +107,6 @@ def _ask(path: Path) -> Answer | None:
             with suppress(OSError):
                 path.unlink()
             return None
-        connection.sendall(REQUEST)
         raw = b""
         while not raw.endswith(b"\n") and len(raw) < ANSWER_BYTES_MAX:
             more = connection.recv(4096)

@@ -189,7 +189,9 @@ class Audited:
 
     def give(self, name: str) -> PeerKeys:
         pair = new_pair(name)
-        self.folder.change(lambda text: f"{text}\n{lines_of([Holder(name, pair.public)])}")
+        self.folder.change(
+            lambda text: f"{text}\n{lines_of([Holder(name, pair.public, None, ('everything',))])}"
+        )
         return PeerKeys(pair, self.public)
 
     def _log(self, _level: str, text: str, _fields: dict[str, object]) -> None:

@@ -16,6 +16,7 @@ import trio
 from tests.integration.broker.peers import DEADLINE_S, Peer, create, echo
 from tests.integration.broker.test_keys import Guarded, guarded, linked, until
 from tests.support import free_url
+from understudy_broker.core.config import BrokerConfig
 from understudy_broker.keys.key_files import (
     BROKER_PUBLIC,
     KeyFileError,
@@ -29,7 +30,10 @@ from understudy_broker.keys.reload_socket import Answer, ask_brokers, open_socke
 from understudy_broker.keys.rights import BROKERS, Holder
 from understudy_broker.keys.rights_text import with_new_key, without_identity
 from understudy_broker.protocol.messages import Invoke, PromiseCreateWatched, Resume, Settled
+from understudy_broker.server import server
 from understudy_broker.server.keys import BrokerKeys
+from understudy_broker.server.server import serve
+from understudy_store.store import open_store
 
 __all__ = ["guarded"]
 
@@ -186,7 +190,7 @@ async def test_who_says_nothing_or_nonsense_at_the_socket_keeps_nobody_out(
         with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as rude:
             for each in (silent, rude):
                 each.connect(str(path))
-            rude.sendall(b"shutdown")
+            rude.sendall(b"shutdown" * 1_000)
             assert len(await ask(guarded.folder.path)) == 1
 
 
@@ -215,7 +219,6 @@ def test_a_folder_with_a_long_path_has_a_socket(tmp_path: Path) -> None:
         asking.start()
         connection, _ = found.accept()
         with connection:
-            connection.recv(64)
             connection.sendall(Answer("b", 1, "d", None).encode())
         asking.join(DEADLINE_S)
     assert answers == [Answer("b", 1, "d", None)]
@@ -402,3 +405,21 @@ async def test_a_handshake_that_was_recorded_lets_nobody_in_again(guarded: Guard
         with trio.fail_after(DEADLINE_S):
             await trio.to_thread.run_sync(replay)
         assert (len(guarded.said("joined")), guarded.decoded) == (joined, decoded)
+
+
+async def test_a_broker_that_takes_everybody_says_so_again_and_again(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "REPEAT_INSECURE_S", 0.01)
+    store = open_store("memory")
+    async with trio.open_nursery() as nursery:
+        config = BrokerConfig(is_insecure=True)
+        start = partial(serve, store, config, "tcp://127.0.0.1:0", log=guarded.log)
+        guarded.url = await nursery.start(start)
+        await until(lambda: sum("(--insecure)" in text for _, text, _ in guarded.lines) >= 2)
+        async with linked(guarded, Peer("c"), None) as link:
+            peer = Peer("c")
+            peer.link = link
+            assert (await peer.report()).counters["insecure"] == 1
+        nursery.cancel_scope.cancel()
+    store.close()

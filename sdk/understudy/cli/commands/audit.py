@@ -82,7 +82,7 @@ def verify(files: Files, expect: Expect = None, as_json: AsJson = False) -> int:
 def show(
     files: Files,
     identity: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only lines about this identity.")
+        str | None, typer.Option(metavar="NAME", help="Only lines of this identity, or for it.")
     ] = None,
     what: Annotated[
         str | None,
@@ -107,7 +107,7 @@ def show(
 
     found: deque[dict[str, Any]] = deque(maxlen=limit)
     for line in _lines(files, None):
-        if identity is not None and line.get("identity") != identity:
+        if identity is not None and identity not in (line.get("identity"), line.get("for")):
             continue
         if what is None or line["what"] == what:
             found.append(line)

@@ -63,6 +63,14 @@ def test_nothing_that_a_peer_chooses_breaks_a_line(name: str, why: str) -> None:
     assert found["name"].startswith(name[:300])
 
 
+def test_what_a_peer_chooses_fills_no_line() -> None:
+    long = "\N{SNAKE}" * 5_000
+    [line] = made([Record(0, "refused", {"why": "x" * 5_000})])
+    assert len(line) < 600
+    [line] = made([Record(0, "refused", {f"detail{number}": long for number in range(10)})])
+    assert parse_line(line) is not None
+
+
 def test_a_chain_that_nobody_touched_holds() -> None:
     lines = made()
     found = check(lines, expected=hash_of(lines[2]))

@@ -12,8 +12,8 @@ from understudy_broker.audit.chain import START, extended
 from understudy_broker.audit.repeats import WINDOW_MS
 from understudy_broker.core import audit_trail
 from understudy_broker.core.audit_trail import RECORDS_MAX, REFUSALS_MAX, AuditTrail
-from understudy_broker.keys.grants import EVERYTHING, Names
-from understudy_broker.protocol.messages import PromiseWatch, Refused, Welcome
+from understudy_broker.keys.grants import EVERYTHING, NOTHING, Names
+from understudy_broker.protocol.messages import Delegated, PromiseWatch, Refused, Welcome
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
@@ -141,6 +141,24 @@ def test_of_refusals_few_are_noted_and_the_rest_is_counted(rig: Rig, trail: Audi
     assert trail.due_at() is None
     rig.reply(C, PromiseWatch(("x", "y")))
     assert [what for what, _ in told(trail)] == ["too many requests"]
+
+
+def test_who_says_to_ask_for_another_is_noted_as_itself(trail: AuditTrail) -> None:
+    """And it uses up nobody else's lines."""
+    rig = Rig(audit=trail, grant_of={"ann": NOTHING, "bob": NOTHING}.get)
+    rig.core.sessions.identity_of = {A: "ann", C: "bob"}.get
+    rig.join(A, "a", kind="client")
+    rig.join(C, "c", kind="client")
+    trail.take()
+    for _ in range(REFUSALS_MAX + 1):
+        assert rig.reply(A, Delegated("bob", PromiseCancel("p"))).status == 403
+    found = told(trail)
+    assert len(found) == REFUSALS_MAX
+    assert {(each["identity"], each["for"]) for _, each in found} == {("ann", "bob")}
+    assert {each["command"] for _, each in found} == {"promise.cancel"}
+    assert rig.reply(C, PromiseCancel("p")).status == 403
+    [(_, of_bob)] = told(trail)
+    assert (of_bob["identity"], "for" in of_bob) == ("bob", False)
 
 
 def test_what_cannot_be_audited_is_refused(rig: Rig, trail: AuditTrail) -> None:
