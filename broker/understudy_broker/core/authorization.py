@@ -154,7 +154,8 @@ class Authorization:
 
     def refusal(self, session: Asker, command: AnyCommand) -> str | None:
         """Return why a peer may not ask for a command, in words; None if it may."""
-        if self._grant_of is None or session.kind == "broker":
+        grant_of = self._grant_of
+        if grant_of is None or session.kind == "broker":
             # A broker has joined as one because it has the brokers' key, or nobody has keys.
             return None
         identity = session.identity
@@ -163,7 +164,8 @@ class Authorization:
             if text is not None:
                 return text
             identity, command = command.identity, command.command
-        return self._row(_Case(session, identity, self.grant(identity), self._view), command)
+        grant = NOTHING if identity is None else grant_of(identity) or NOTHING
+        return self._row(_Case(session, identity, grant, self._view), command)
 
     def fenced(self, session: Asker, identity: str | None, fence: TaskFence) -> dict[int, str]:
         """Return the places of the commands in a fence that may not be performed, each with why."""
