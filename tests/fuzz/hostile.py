@@ -21,6 +21,7 @@ from understudy_broker.protocol.messages import (
     Bye,
     Carry,
     Credit,
+    Delegated,
     Detach,
     Forwarded,
     Functions,
@@ -203,6 +204,7 @@ class Hostile:
             return draw.choice(
                 [
                     Attach("hostile", self._name),
+                    Attach("hostile", self._name, "guest"),
                     Detach("hostile", self._name),
                     Carry(("https",), draw.choice([0, 5, 2**62])),
                     Forwarded("https://hostile.example/", self.id(), 0, "no"),
@@ -252,5 +254,7 @@ class Hostile:
             PromiseWatch((id_,)),
             PromiseUnwatch((id_,)),
             GroupsGet(),
+            Delegated("guest", c.PromiseCancel(id_)),
+            Delegated("", PromiseWatch((id_,))),
         ]
         return draw.choice(choices)
