@@ -93,7 +93,8 @@ class Membership:
         self._events = events
         self._metrics = metrics
         self._config = config
-        self.admission = Admission(sessions, events, authorization, quotas, config)
+        self._authorization = authorization
+        self.admission = Admission(sessions, events, authorization, quotas, machine.view, config)
         self.stalls = Stalls(machine, dispatcher, sessions, events, metrics, config)
         #: Tasks of peers that were presumed dead, but may only have been cut off, by pid.
         self._presumed_dead: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -131,8 +132,11 @@ class Membership:
             session.schemas = shared(session.schemas, others)
         self._sessions.add(session)
         # The process is alive, so no task has killed it, not even one still on its way to it.
-        self._machine.retract_crashes(pid, [*self._presumed_dead.pop(pid, ()), *hello.claims])
-        self._machine.release_pid(pid, now, keep=frozenset(hello.claims))
+        claims = [each for each in hello.claims if self._may_claim(identity, each[0])]
+        had = self._presumed_dead.pop(pid, ())
+        had = tuple(each for each in had if self._may_claim(identity, each[0]))
+        self._machine.retract_crashes(pid, [*had, *claims])
+        self._machine.release_pid(pid, now, keep=frozenset(claims))
         self._machine.apply(TaskHeartbeat(pid), now)
         if session.kind == "node":
             known = None
@@ -140,7 +144,11 @@ class Membership:
                 known = callees(hello.functions, hello.versions)
             self._dispatcher.join(pid, session.group, session.name, known)
             self._dispatcher.credit(pid, hello.credit)
-        lost = tuple(id_ for id_, version in hello.claims if not self._holds(pid, id_, version))
+        lost = tuple(
+            id_
+            for id_, version in hello.claims
+            if not (self._may_claim(identity, id_) and self._holds(pid, id_, version))
+        )
         self._outbox.add_urgent(peer, self._welcome(pid, lost, now))
         kept = len(hello.claims) - len(lost)
         level = "debug" if self._rejoining.pop(pid, None) else "info"
@@ -151,8 +159,15 @@ class Membership:
         """Note that a node has more functions than it said in its hello."""
         names, versions = _taken(session, message, self._config)
         session.functions += names
-        session.schemas = {**session.schemas, **schemas_of(names, versions, message.schemas)}
+        session.schemas = {
+            **session.schemas,
+            **schemas_of(names, versions, message.schemas, session.schemas),
+        }
         self._dispatcher.add_functions(session.pid, callees(names, versions))
+
+    def _may_claim(self, identity: str | None, id_: str) -> bool:
+        """Return whether a peer may say that it has a task, and learn whether that is so."""
+        return not self._own.has_id(id_) or self._authorization.may_hold(identity, id_)
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
         """Return whether a claim is right: acquired, or suspended with this as the last version.

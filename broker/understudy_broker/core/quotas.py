@@ -8,6 +8,7 @@ without limits are not counted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from understudy_broker.core.authorization import GrantOf
@@ -85,6 +86,9 @@ class Quotas:
         self._usage: dict[str, Usage] = {}
         #: whose schedules there are, by id
         self._schedules: dict[str, str] = {}
+        self._schedules_of: dict[str, set[str]] = {}
+        #: those that were permitted since the last batch, perhaps in vain
+        self._new_schedules: dict[str, set[str]] = {}
         #: identities with `new` promises
         self._with_new: set[str] = set()
         self._must_count = True
@@ -145,10 +149,12 @@ class Quotas:
             return None
         return _full(identity, "connections", most)
 
-    def watch_refusal(self, identity: str | None, watched: int, more: int) -> str | None:
+    def watch_refusal(
+        self, identity: str | None, watched: Callable[[str], int], more: int
+    ) -> str | None:
         """Return why an identity may not watch so many promises more; None if it may."""
         most = self._quota(identity).watches
-        if identity is None or most is None or watched + more <= most:
+        if identity is None or most is None or watched(identity) + more <= most:
             return None
         return _full(identity, "watched promises", most)
 
@@ -161,9 +167,12 @@ class Quotas:
             self._count()
         if isinstance(command, ScheduleCreate):
             most = quota.schedules
-            count = sum(each == identity for each in self._schedules.values())
-            if most is not None and count >= most and command.id not in self._schedules:
+            new = self._new_schedules.setdefault(identity, set())
+            if most is None or command.id in self._schedules or command.id in new:
+                return None
+            if len(self._schedules_of.get(identity, ())) + len(new) >= most:
                 return _full(identity, "schedules", most)
+            new.add(command.id)
             return None
         creates = _creates(command)
         if not creates:
@@ -189,6 +198,7 @@ class Quotas:
             usage = self._usage[identity]
             usage.new = usage.new_stored = 0
         self._with_new.clear()
+        self._new_schedules.clear()
         if self._must_count:
             return  # There is nothing yet to be kept up to date.
         for row in changes.inserted:
@@ -200,7 +210,9 @@ class Quotas:
         for schedule in changes.schedules_put:
             self._add_schedule(schedule)
         for id_ in changes.schedules_deleted:
-            self._schedules.pop(id_, None)
+            owner = self._schedules.pop(id_, None)
+            if owner is not None:
+                self._schedules_of[owner].discard(id_)
 
     def count_anew(self) -> None:
         """Count everything when it is asked for next: slots have come or gone."""
@@ -211,6 +223,7 @@ class Quotas:
         for usage in self._usage.values():
             usage.pending = usage.stored = 0
         self._schedules.clear()
+        self._schedules_of.clear()
         for promise in self._view.records():
             if not promise.settled:
                 self._add(promise, 1)
@@ -228,6 +241,7 @@ class Quotas:
         identity = schedule.promise_tags.get(TAG_IDENTITY)
         if identity is not None:
             self._schedules[schedule.id] = identity
+            self._schedules_of.setdefault(identity, set()).add(schedule.id)
 
 
 def _creates(command: OwnCommand) -> list[PromiseCreate | TaskCreate]:

@@ -170,9 +170,11 @@ class RequestHandlers:
     ) -> str | None:
         if session.kind == "broker":
             return None
-        if isinstance(command, PromiseWatch):
-            watched = sum(len(each.watches) for each in self._sessions if each.identity == identity)
-            return self._quotas.watch_refusal(identity, watched, len(command.ids))
+        if isinstance(command, PromiseWatch | PromiseCreateWatched):
+            more = len(command.ids) if isinstance(command, PromiseWatch) else 1
+            full = self._quotas.watch_refusal(identity, self._sessions.watched_by, more)
+            if full is not None or isinstance(command, PromiseWatch):
+                return full
         return self._quotas.refusal(identity, command)
 
     def _refuse_full(self, session: Session, corr: int, command: OwnCommand, text: str) -> None:
@@ -225,6 +227,9 @@ class RequestHandlers:
 
     def _is_anothers(self, session: Session, command: Any) -> bool:
         """Return whether another peer holds (id, version), so this one may not write to it."""
+        if not self._authorization.may_know(session, command.id):
+            # The answer is the same whether there is such a task or not.
+            return True
         pid = self._machine.view.holder(command.id, command.version)
         if pid is None or pid == session.pid:
             return False

@@ -197,6 +197,46 @@ def test_schedules_watches_and_connections_are_limited() -> None:
     rig.join(b"3", "c3", kind="client")
 
 
+def test_schedules_of_one_frame_do_not_pass_together_and_watching_creates_count() -> None:
+    rig = rig_of(Quota(schedules=3, watches=2))
+    schedules = [ScheduleCreate(f"s{n}", "0 0 1 1 *", "x{timestamp}", 1) for n in range(9)]
+    rig.send(A, *(Request(n, each) for n, each in enumerate(schedules, 1)))
+    rig.turn()
+    assert (len(rig.take(A, Response)), len(rig.take(A, Refused))) == (3, 6)
+    watched = [PromiseCreateWatched(rig.creation(f"p{n}")) for n in range(5)]
+    rig.send(A, *(Request(n, each) for n, each in enumerate(watched, 1)))
+    rig.turn()
+    assert (len(rig.take(A, Response)), len(rig.take(A, Refused))) == (2, 3)
+
+
+@pytest.mark.parametrize("is_fence", [False, True])
+def test_requests_that_fill_a_step_early_keep_others_waiting_one_step(is_fence: bool) -> None:
+    """Reads of what is not in memory, and large fences: a step takes only some of them."""
+    rig = rig_of(Quota())
+    create = tuple(PromiseCreate(f"x.{n}", LATER) for n in range(400))
+    for n in range(1, 50):
+        rig.send(A, Request(n, TaskFence("x", 1, create) if is_fence else PromiseGet(f"absent{n}")))
+    rig.send(B, Request(1, PromiseCreate("b1", LATER)), Request(2, PromiseGet("b-absent")))
+    answers = 0
+    for _ in range(2):
+        rig.step()
+        if rig.batch is not None:
+            rig.commit()
+        answers += len(rig.take(B, Response))
+    assert answers == 2
+
+
+@given(st.integers(1, 16), st.integers(1, 5))
+def test_lanes_that_had_no_turn_come_before_those_that_had(count: int, others: int) -> None:
+    lanes = Lanes()
+    lanes.add([request("flood", n) for n in range(1_000)])
+    lanes.add([request(str(n), n) for n in range(others)])
+    drawn = lanes.draw(500)
+    lanes.put_back(drawn[count:], drawn[:count])
+    names = [session.identity for session, _ in lanes.draw(others)]
+    assert names == [str(n) for n in range(others)]
+
+
 def test_a_flood_takes_no_more_than_its_share_of_a_step() -> None:
     rig = rig_of(Quota())
     rig.send(A, *(Request(n, PromiseCreate(f"a{n}", LATER)) for n in range(1, 3_000)))
