@@ -165,6 +165,16 @@ class Authorization:
         target = None if record is None else record.tags.get(TAG_TARGET)
         return serve.has_all("") if target is None else serve.has(group_of(target))
 
+    def claims_of(
+        self, identity: str | None, claims: Iterable[tuple[str, int]]
+    ) -> tuple[tuple[str, int], ...]:
+        """Return those of (id, version) that an identity may have, here or at other brokers."""
+        return tuple(
+            each
+            for each in claims
+            if not self._is_here(each[0]) or self.may_hold(identity, each[0])
+        )
+
     def may_know(self, session: Asker, id_: str) -> bool:
         """Return whether a peer may learn from an answer whether it has had the task of an id."""
         if self._grant_of is None or session.kind == "broker":

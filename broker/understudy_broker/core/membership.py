@@ -132,9 +132,8 @@ class Membership:
             session.schemas = shared(session.schemas, others)
         self._sessions.add(session)
         # The process is alive, so no task has killed it, not even one still on its way to it.
-        claims = [each for each in hello.claims if self._may_claim(identity, each[0])]
-        had = self._presumed_dead.pop(pid, ())
-        had = tuple(each for each in had if self._may_claim(identity, each[0]))
+        claims = self._authorization.claims_of(identity, hello.claims)
+        had = self._authorization.claims_of(identity, self._presumed_dead.pop(pid, ()))
         self._machine.retract_crashes(pid, [*had, *claims])
         self._machine.release_pid(pid, now, keep=frozenset(claims))
         self._machine.apply(TaskHeartbeat(pid), now)
@@ -144,15 +143,11 @@ class Membership:
                 known = callees(hello.functions, hello.versions)
             self._dispatcher.join(pid, session.group, session.name, known)
             self._dispatcher.credit(pid, hello.credit)
-        lost = tuple(
-            id_
-            for id_, version in hello.claims
-            if not (self._may_claim(identity, id_) and self._holds(pid, id_, version))
-        )
-        self._outbox.add_urgent(peer, self._welcome(pid, lost, now))
-        kept = len(hello.claims) - len(lost)
+        kept = {id_ for id_, version in claims if self._holds(pid, id_, version)}
+        lost = tuple(id_ for id_, _ in hello.claims if id_ not in kept)
+        self._outbox.add_urgent(peer, _welcome(self._config, self._own, pid, lost, now))
         level = "debug" if self._rejoining.pop(pid, None) else "info"
-        self._add_event(level, "joined", session, pid=pid, kept=kept, lost=len(lost))
+        self._add_event(level, "joined", session, pid=pid, kept=len(kept), lost=len(lost))
         return session
 
     def add_functions(self, session: Session, message: Functions) -> None:
@@ -164,10 +159,6 @@ class Membership:
             **schemas_of(names, versions, message.schemas, session.schemas),
         }
         self._dispatcher.add_functions(session.pid, callees(names, versions))
-
-    def _may_claim(self, identity: str | None, id_: str) -> bool:
-        """Return whether a peer may say that it has a task, and learn whether that is so."""
-        return not self._own.has_id(id_) or self._authorization.may_hold(identity, id_)
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
         """Return whether a claim is right: acquired, or suspended with this as the last version.
@@ -198,25 +189,6 @@ class Membership:
             crash = self._sessions.forget_away(away)
             self._rejoining.pop(away, None)
             self._machine.release_pid(away, now, crash=crash, presumed=True)
-
-    def _welcome(self, pid: str, lost: tuple[str, ...], now: int) -> Welcome:
-        config = self._config
-        return Welcome(
-            protocol=PROTOCOL_VERSION,
-            broker=config.name,
-            pid=pid,
-            lease_ttl_ms=config.lease_ttl_ms,
-            beat_ms=config.beat_ms,
-            inflight_max=config.inflight_max,
-            frame_bytes_max=config.frames.frame_bytes_max,
-            payload_bytes_max=config.limits.payload_bytes_max,
-            lost=lost,
-            now=now,
-            routes_functions=True,
-            deployment=config.deployment,
-            slots=self._own.map,
-            tells_functions=True,
-        )
 
     # Heartbeats ----------------------------------------------------------------------------------
 
@@ -414,6 +386,27 @@ class Membership:
         if session.identity is not None:
             who["identity"] = session.identity
         self._events.add(level, text, **who, **fields)
+
+
+def _welcome(
+    config: BrokerConfig, own: OwnSlots, pid: str, lost: tuple[str, ...], now: int
+) -> Welcome:
+    return Welcome(
+        protocol=PROTOCOL_VERSION,
+        broker=config.name,
+        pid=pid,
+        lease_ttl_ms=config.lease_ttl_ms,
+        beat_ms=config.beat_ms,
+        inflight_max=config.inflight_max,
+        frame_bytes_max=config.frames.frame_bytes_max,
+        payload_bytes_max=config.limits.payload_bytes_max,
+        lost=lost,
+        now=now,
+        routes_functions=True,
+        deployment=config.deployment,
+        slots=own.map,
+        tells_functions=True,
+    )
 
 
 def _taken(

@@ -1,8 +1,10 @@
 """Quotas: what each identity uses, and the refusals of what is beyond its limits. Pure.
 
 Rates are token buckets. A request that comes when its identity's bucket is empty is refused with
-429 and the time after which it will be taken; peers wait so long and send it again. What may exist
-at a time is counted: pending promises and their bytes, watches, schedules, connections. Identities
+429 and the time after which it will be taken; peers wait so long and send it again. What is no
+request (hellos, credit, malformed frames) cannot be refused so: far beyond what its commands
+explain, an identity's frames are no longer read, and its connections are cut. What may exist at a
+time is counted: pending promises and their bytes, watches, schedules, connections. Identities
 without limits are not counted.
 """
 
@@ -13,7 +15,13 @@ from typing import Final
 
 from understudy_broker.core.authorization import GrantOf
 from understudy_broker.keys.quota import NO_QUOTA, Quota
-from understudy_broker.protocol.messages import OwnCommand, PromiseCreateWatched
+from understudy_broker.protocol.messages import (
+    Functions,
+    Hello,
+    OwnCommand,
+    PromiseCreateWatched,
+    ToBroker,
+)
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseCreate, ScheduleCreate, TaskCreate, TaskFence
 from understudy_store.machine import MachineView
@@ -22,6 +30,11 @@ from understudy_store.records import TAG_IDENTITY, PromiseRecord, ScheduleRecord
 #: What functions create may go so many times beyond the limits. If calls from outside could fill
 #: them, no function could make the calls without which it never ends.
 FUNCTIONS_TIMES: Final = 2
+#: What an identity may say beside its commands, in units of `work_of` in each second: so many for
+#: each command in its limit, and so many more; and so many at once, as when a pool joins anew.
+WORK_TIMES: Final = 4
+WORK_MORE: Final = 2_000
+WORK_BURST: Final = 4_096
 #: after which time something that is full is tried again, milliseconds
 AGAIN_MS: Final = 1_000
 
@@ -58,10 +71,11 @@ class Usage:
         Those that it was permitted to create since then, perhaps in vain.
     """
 
-    __slots__ = ("bytes", "commands", "new", "new_stored", "pending", "refusals", "stored")
+    __slots__ = ("bytes", "commands", "new", "new_stored", "pending", "refusals", "stored", "work")
 
     def __init__(self) -> None:
         self.commands = Bucket()
+        self.work = Bucket()
         self.bytes = Bucket()
         self.pending = self.stored = 0
         self.new = self.new_stored = 0
@@ -139,6 +153,19 @@ class Quotas:
         if quota.bytes is not None:
             usage.bytes.take(size)
         return 0
+
+    def floods(self, identity: str | None, now: int) -> bool:
+        """Return whether an identity has said so much that its next frame is not even read."""
+        quota = self._quota(identity)
+        if identity is None or quota.commands is None:
+            return False
+        rate = WORK_TIMES * quota.commands + WORK_MORE
+        return self.usage(identity).work.wait_ms(rate, WORK_BURST + rate, now) > 0
+
+    def note_work(self, identity: str | None, work: int) -> None:
+        """Count what a frame was that `floods` has let pass."""
+        if identity is not None and self._quota(identity).commands is not None:
+            self.usage(identity).work.take(work)
 
     # Counts --------------------------------------------------------------------------------------
 
@@ -242,6 +269,15 @@ class Quotas:
         if identity is not None:
             self._schedules[schedule.id] = identity
             self._schedules_of.setdefault(identity, set()).add(schedule.id)
+
+
+def work_of(message: ToBroker) -> int:
+    """Return about how much work a message is, in units of the smallest ones."""
+    if isinstance(message, Hello):
+        return 10 + (len(message.functions) + len(message.claims)) // 4
+    if isinstance(message, Functions):
+        return 5 + len(message.functions) // 4
+    return 1
 
 
 def _creates(command: OwnCommand) -> list[PromiseCreate | TaskCreate]:
