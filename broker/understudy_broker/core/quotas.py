@@ -20,6 +20,7 @@ from understudy_broker.protocol.messages import (
     Hello,
     OwnCommand,
     PromiseCreateWatched,
+    Request,
     ToBroker,
 )
 from understudy_store.changes import Changes
@@ -35,6 +36,8 @@ FUNCTIONS_TIMES: Final = 2
 WORK_TIMES: Final = 4
 WORK_MORE: Final = 2_000
 WORK_BURST: Final = 4_096
+#: the shortest time after which a request is sent again, if so much room has come by then
+WAIT_MS_MIN: Final = 100
 #: after which time something that is full is tried again, milliseconds
 AGAIN_MS: Final = 1_000
 
@@ -54,7 +57,7 @@ class Bucket:
         self._level, self._at = min(level, most), now
         return 0 if self._level > 0 else int(-self._level * 1_000 / rate) + 1
 
-    def take(self, count: int) -> None:
+    def take(self, count: float) -> None:
         """Take tokens, after `wait_ms` was asked."""
         assert self._level is not None
         self._level -= count
@@ -147,7 +150,11 @@ class Quotas:
             wait_ms = max(wait_ms, usage.bytes.wait_ms(quota.bytes, quota.bytes, now))
         if wait_ms:
             usage.refusals += 1
-            return wait_ms
+            if quota.commands is None:
+                return wait_ms
+            # All that a peer was refused comes again at once, so not for each token.
+            filled_ms = (quota.burst or quota.commands) * 1_000 // quota.commands
+            return max(wait_ms, min(WAIT_MS_MIN, filled_ms))
         if quota.commands is not None:
             usage.commands.take(commands)
         if quota.bytes is not None:
@@ -162,7 +169,7 @@ class Quotas:
         rate = WORK_TIMES * quota.commands + WORK_MORE
         return self.usage(identity).work.wait_ms(rate, WORK_BURST + rate, now) > 0
 
-    def note_work(self, identity: str | None, work: int) -> None:
+    def note_work(self, identity: str | None, work: float) -> None:
         """Count what a frame was that `floods` has let pass."""
         if identity is not None and self._quota(identity).commands is not None:
             self.usage(identity).work.take(work)
@@ -271,8 +278,13 @@ class Quotas:
             self._schedules_of.setdefault(identity, set()).add(schedule.id)
 
 
-def work_of(message: ToBroker) -> int:
-    """Return about how much work a message is, in units of the smallest ones."""
+def work_of(message: ToBroker) -> float:
+    """Return how much a message counts: about its work, but for requests, which have own limits.
+
+    A peer sends a request again each time that it was refused, and many together.
+    """
+    if isinstance(message, Request):
+        return 1 / 16
     if isinstance(message, Hello):
         return 10 + (len(message.functions) + len(message.claims)) // 4
     if isinstance(message, Functions):

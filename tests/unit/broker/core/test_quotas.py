@@ -252,7 +252,7 @@ SCHEMAS = ("x" * 60_000,) * 10
     [
         lambda _n: encode(CREDITS),
         lambda _n: encode([Ack("x", "g")] * 100),
-        lambda n: encode([Request(n * 100 + m, PromiseGet("x")) for m in range(100)]),
+        lambda n: encode([Request(n * 1_600 + m, PromiseGet("x")) for m in range(1_600)]),
         lambda n: encode([hello(f"a{n}-{m}", kind="client") for m in range(10)]),
         lambda n: encode([hello(f"a{n}-{m}", kind="client") for m in range(10)] + [Bye()]),
         lambda _n: encode([Functions(tuple(map(str, range(400))), (1,) * 400)]),
