@@ -21,7 +21,7 @@ _MEMBERSHIP: Final = (
         None,
         "a peer that comes back within the grace keeps its claims",
         "understudy_broker.core.membership.Membership.join",
-        swap("now, keep=frozenset(hello.claims)", "now"),
+        swap("now, keep=frozenset(claims)", "now"),
         _MEMBERS,
     ),
     _mutant(
@@ -29,7 +29,7 @@ _MEMBERSHIP: Final = (
         18,
         "a task that a returning node does not claim goes to others",
         "understudy_broker.core.membership.Membership.join",
-        drop("self._machine.release_pid(pid, now, keep=frozenset(hello.claims))"),
+        drop("self._machine.release_pid(pid, now, keep=frozenset(claims))"),
         _MEMBERS,
     ),
     _mutant(

@@ -10,6 +10,7 @@ from understudy_broker.core.events import EventLog
 from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.sessions import Sessions, check_hello
 from understudy_broker.protocol.messages import PROTOCOL_VERSION, Hello, Refused
+from understudy_store.machine import MachineView
 from understudy_store.records import pid_of
 
 #: how often the log says that there are too many connections
@@ -25,12 +26,14 @@ class Admission:
         events: EventLog,
         authorization: Authorization,
         quotas: Quotas,
+        view: MachineView,
         config: BrokerConfig,
     ) -> None:
         self._sessions = sessions
         self._authorization = authorization
         self._quotas = quotas
         self._events = events
+        self._view = view
         self._config = config
         #: open connections, and when the log last said that these are too many
         self._connections = 0
@@ -92,6 +95,12 @@ class Admission:
                 "give this one another name"
             )
             return Refused(409, text, fatal=True)
+        if self._is_of_strangers(hello.name, identity):
+            text = (
+                f"the name {hello.name!r} is kept for a peer whose connection has just ended, and "
+                f"whose tasks {identity!r} may not have: give this one another name"
+            )
+            return Refused(409, text, fatal=True)
         other = self._sessions.by_name.get(hello.name)
         if other is None:
             return self._no_room(identity)
@@ -110,6 +119,17 @@ class Admission:
             )
             return Refused(409, text, fatal=True)
         return None
+
+    def _is_of_strangers(self, name: str, identity: str | None) -> bool:
+        """Return whether a name had tasks at the broker's last start that are another team's.
+
+        Whose names those were is not stored. Who may have all of the tasks may have the name.
+        """
+        return self._authorization.is_on and any(
+            not self._authorization.may_hold(identity, id_)
+            for pid in self._sessions.away_unknown(name)
+            for id_, _ in self._view.held(pid)
+        )
 
     def _no_room(self, identity: str | None) -> Refused | None:
         """Return the refusal of a newcomer for which there is no room; None if there is."""

@@ -104,11 +104,19 @@ class Authorization:
         What each identity may do; None: the broker asks for no keys, and permits everything.
     view
         Of the machine: who holds and has created what.
+    is_here
+        Returns whether what has an id is stored by this broker.
     """
 
-    def __init__(self, grant_of: GrantOf | None, view: MachineView) -> None:
+    def __init__(
+        self,
+        grant_of: GrantOf | None,
+        view: MachineView,
+        is_here: Callable[[str], bool] = lambda _id: True,
+    ) -> None:
         self._grant_of = grant_of
         self._view = view
+        self._is_here = is_here
 
     @property
     def is_on(self) -> bool:
@@ -145,6 +153,41 @@ class Authorization:
             return text
         return None if self.grant(identity).serve.has(group) else _lacks(identity, "serve", group)
 
+    def hears_of_group(self, session: Asker) -> bool:
+        """Return whether a peer is told what is owed to its group: a client may name any group."""
+        return self._grant_of is None or self.grant(session.identity).serve.has(session.group)
+
+    def may_hold(self, identity: str | None, id_: str) -> bool:
+        """Return whether an identity may have the task of an id; of no id it may."""
+        if self._grant_of is None:
+            return True
+        serve, record = self.grant(identity).serve, self._view.record(id_)
+        target = None if record is None else record.tags.get(TAG_TARGET)
+        return serve.has_all("") if target is None else serve.has(group_of(target))
+
+    def claims_of(
+        self, identity: str | None, claims: Iterable[tuple[str, int]]
+    ) -> tuple[tuple[str, int], ...]:
+        """Return those of (id, version) that an identity may have, here or at other brokers."""
+        return tuple(
+            each
+            for each in claims
+            if not self._is_here(each[0]) or self.may_hold(identity, each[0])
+        )
+
+    def may_know(self, session: Asker, id_: str) -> bool:
+        """Return whether a peer may learn from an answer whether it has had the task of an id."""
+        if self._grant_of is None or session.kind == "broker":
+            return True
+        # Of what an edge's clients may know, its row has decided.
+        task = None if session.kind == "edge" else self._view.task(id_)
+        return (
+            session.kind == "edge"
+            or (task is not None and task.pid == session.pid)
+            or self.grant(session.identity).ids.has(id_)
+            or self.may_hold(session.identity, id_)
+        )
+
     def shows_group(self, identity: str | None, group: str) -> bool:
         """Return whether an identity may know of a group."""
         grant = self.grant(identity)
@@ -165,13 +208,13 @@ class Authorization:
                 return text
             identity, command = command.identity, command.command
         grant = NOTHING if identity is None else grant_of(identity) or NOTHING
-        return self._row(_Case(session, identity, grant, self._view), command)
+        return self._row(_Case(session, identity, grant, self._view, self._is_here), command)
 
     def fenced(self, session: Asker, identity: str | None, fence: TaskFence) -> dict[int, str]:
         """Return the places of the commands in a fence that may not be performed, each with why."""
         if session.kind == "broker":
             return {}
-        case = _Case(session, identity, self.grant(identity), self._view)
+        case = _Case(session, identity, self.grant(identity), self._view, self._is_here)
         return case.fenced(fence.id, fence.commands)
 
     def _delegation_refusal(self, session: Asker, identity: str) -> str | None:
@@ -241,11 +284,17 @@ class Authorization:
 class _Case:
     """One command of one asker: each method is a question that rows ask."""
 
-    __slots__ = ("_grant", "_identity", "_session", "_view")
+    __slots__ = ("_grant", "_identity", "_is_here", "_session", "_view")
 
     def __init__(
-        self, session: Asker, identity: str | None, grant: Grant, view: MachineView
+        self,
+        session: Asker,
+        identity: str | None,
+        grant: Grant,
+        view: MachineView,
+        is_here: Callable[[str], bool],
     ) -> None:
+        self._is_here = is_here
         self._session = session
         self._identity = identity
         self._grant = grant
@@ -257,9 +306,8 @@ class _Case:
             return self._lacks("ids", id_)
         # A call graph takes in nothing from strangers. What a function creates at another broker
         # than its own names a task that is not here.
-        is_far = (
-            self._session.kind == "node" and self._view.record(tags.get(TAG_BRANCH, "")) is None
-        )
+        branch = tags.get(TAG_BRANCH)
+        is_far = self._session.kind == "node" and branch is not None and not self._is_here(branch)
         for tag in _GRAPH_TAGS:
             place = tags.get(tag)
             if place is not None and not (

@@ -162,14 +162,12 @@ class BrokerCore:
         metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
         self._quotas = quotas = Quotas(config.grant_of, machine.view)
         self.flow = flow = FlowControl(config, sessions, quotas)
-        authorization = Authorization(config.grant_of, machine.view)
-        self._events = events = EventLog()
-        self._coalescer = ReplyCoalescer(config.reply_delay_ms)
-        self._outbox = outbox = Outbox(
-            sessions, self._coalescer, config.frames, metrics, config.audit
-        )
-        watches = Watches()
         own = OwnSlots(config)
+        authorization = Authorization(config.grant_of, machine.view, own.has_id)
+        self._events = events = EventLog()
+        self._coalescer = late = ReplyCoalescer(config.reply_delay_ms)
+        self._outbox = outbox = Outbox(sessions, late, config.frames, metrics, config.audit)
+        watches = Watches()
         members = Members(machine, dispatcher, sessions)
         self._relay = relay = RelayScheme(machine, outbox, events, metrics, config)
         drops = (members.drop, relay.drop)
@@ -213,7 +211,7 @@ class BrokerCore:
         self._queue = RequestQueue(machine, flow, own, Lanes() if quotas.is_on else None)
         self._receiver = Receiver(
             dispatcher, sessions, membership, self._poll, relay, self._queue, outbox, flow, metrics,
-            config,
+            quotas, config,
         )  # fmt: skip
         #: when the lookup that is under way was begun; None: none is
         self._lookup_at: int | None = None
@@ -272,6 +270,13 @@ class BrokerCore:
     def receive(self, peer: bytes, frame: bytes | memoryview, now: int) -> None:
         """Take a frame: session messages take effect at once, requests wait for a step."""
         self._receiver.receive(peer, frame, now)
+
+    def take_flooding(self) -> list[bytes]:
+        """Return the peers that flood the broker since the last call: cut their connections."""
+        found = self._receiver.flooding
+        if found:
+            self._receiver.flooding = []
+        return found
 
     def connection_lost(self, peer: bytes, now: int, reason: str = "connection closed") -> None:
         """Note that the kernel closed a peer's connection, or that frames no longer reach it."""

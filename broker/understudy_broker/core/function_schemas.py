@@ -26,11 +26,20 @@ Schemas = Mapping[tuple[str, int], str]
 
 
 def schemas_of(
-    names: Sequence[str], versions: Sequence[int] | None, schemas: Sequence[str] | None
+    names: Sequence[str],
+    versions: Sequence[int] | None,
+    schemas: Sequence[str] | None,
+    known: Schemas | None = None,
 ) -> dict[tuple[str, int], str]:
-    """Return what a node announces; a function without a schema has that of anything."""
+    """Return what a node announces; a function without a schema has that of anything.
+
+    Parameters
+    ----------
+    known
+        What it has announced before, which takes of its room.
+    """
     found: dict[tuple[str, int], str] = {}
-    room = NODE_BYTES_MAX
+    room = NODE_BYTES_MAX - sum(map(len, (known or {}).values()))
     for index, name in enumerate(names):
         version = versions[index] if versions is not None and index < len(versions) else 1
         schema = schemas[index] if schemas is not None and index < len(schemas) else ANYTHING

@@ -39,11 +39,23 @@ class Lanes:
             lane.append(each)
             self._count += 1
 
-    def put_back(self, requests: list[SessionRequest]) -> None:
-        """Put requests before all others of their lanes, in their order."""
+    def put_back(
+        self, requests: list[SessionRequest], performed: Iterable[SessionRequest] = ()
+    ) -> None:
+        """Put requests before all others of their lanes, in their order.
+
+        Lanes of which something was performed come after all others: or one whose requests fill
+        a step early would keep those behind it from ever having their turn.
+        """
+        lanes = self._lanes
         for each in reversed(requests):
-            self._lanes.setdefault(identity_of(each), deque()).appendleft(each)
+            lanes.setdefault(identity_of(each), deque()).appendleft(each)
         self._count += len(requests)
+        served = set(map(identity_of, performed))
+        waiting = dict.fromkeys(map(identity_of, requests))
+        order = [name for name in (*waiting, *lanes) if name not in served]
+        for name in (*dict.fromkeys(order), *(name for name in list(lanes) if name in served)):
+            lanes[name] = lanes.pop(name)
 
     def draw(self, count_max: int) -> list[SessionRequest]:
         """Take requests of all lanes in turn, at most `count_max`."""

@@ -93,7 +93,8 @@ class Membership:
         self._events = events
         self._metrics = metrics
         self._config = config
-        self.admission = Admission(sessions, events, authorization, quotas, config)
+        self._authorization = authorization
+        self.admission = Admission(sessions, events, authorization, quotas, machine.view, config)
         self.stalls = Stalls(machine, dispatcher, sessions, events, metrics, config)
         #: Tasks of peers that were presumed dead, but may only have been cut off, by pid.
         self._presumed_dead: dict[str, tuple[tuple[str, int], ...]] = {}
@@ -131,8 +132,10 @@ class Membership:
             session.schemas = shared(session.schemas, others)
         self._sessions.add(session)
         # The process is alive, so no task has killed it, not even one still on its way to it.
-        self._machine.retract_crashes(pid, [*self._presumed_dead.pop(pid, ()), *hello.claims])
-        self._machine.release_pid(pid, now, keep=frozenset(hello.claims))
+        claims = self._authorization.claims_of(identity, hello.claims)
+        had = self._authorization.claims_of(identity, self._presumed_dead.pop(pid, ()))
+        self._machine.retract_crashes(pid, [*had, *claims])
+        self._machine.release_pid(pid, now, keep=frozenset(claims))
         self._machine.apply(TaskHeartbeat(pid), now)
         if session.kind == "node":
             known = None
@@ -140,18 +143,21 @@ class Membership:
                 known = callees(hello.functions, hello.versions)
             self._dispatcher.join(pid, session.group, session.name, known)
             self._dispatcher.credit(pid, hello.credit)
-        lost = tuple(id_ for id_, version in hello.claims if not self._holds(pid, id_, version))
-        self._outbox.add_urgent(peer, self._welcome(pid, lost, now))
-        kept = len(hello.claims) - len(lost)
+        kept = {id_ for id_, version in claims if self._holds(pid, id_, version)}
+        lost = tuple(id_ for id_, _ in hello.claims if id_ not in kept)
+        self._outbox.add_urgent(peer, _welcome(self._config, self._own, pid, lost, now))
         level = "debug" if self._rejoining.pop(pid, None) else "info"
-        self._add_event(level, "joined", session, pid=pid, kept=kept, lost=len(lost))
+        self._add_event(level, "joined", session, pid=pid, kept=len(kept), lost=len(lost))
         return session
 
     def add_functions(self, session: Session, message: Functions) -> None:
         """Note that a node has more functions than it said in its hello."""
         names, versions = _taken(session, message, self._config)
         session.functions += names
-        session.schemas = {**session.schemas, **schemas_of(names, versions, message.schemas)}
+        session.schemas = {
+            **session.schemas,
+            **schemas_of(names, versions, message.schemas, session.schemas),
+        }
         self._dispatcher.add_functions(session.pid, callees(names, versions))
 
     def _holds(self, pid: str, id_: str, version: int) -> bool:
@@ -183,25 +189,6 @@ class Membership:
             crash = self._sessions.forget_away(away)
             self._rejoining.pop(away, None)
             self._machine.release_pid(away, now, crash=crash, presumed=True)
-
-    def _welcome(self, pid: str, lost: tuple[str, ...], now: int) -> Welcome:
-        config = self._config
-        return Welcome(
-            protocol=PROTOCOL_VERSION,
-            broker=config.name,
-            pid=pid,
-            lease_ttl_ms=config.lease_ttl_ms,
-            beat_ms=config.beat_ms,
-            inflight_max=config.inflight_max,
-            frame_bytes_max=config.frames.frame_bytes_max,
-            payload_bytes_max=config.limits.payload_bytes_max,
-            lost=lost,
-            now=now,
-            routes_functions=True,
-            deployment=config.deployment,
-            slots=self._own.map,
-            tells_functions=True,
-        )
 
     # Heartbeats ----------------------------------------------------------------------------------
 
@@ -399,6 +386,27 @@ class Membership:
         if session.identity is not None:
             who["identity"] = session.identity
         self._events.add(level, text, **who, **fields)
+
+
+def _welcome(
+    config: BrokerConfig, own: OwnSlots, pid: str, lost: tuple[str, ...], now: int
+) -> Welcome:
+    return Welcome(
+        protocol=PROTOCOL_VERSION,
+        broker=config.name,
+        pid=pid,
+        lease_ttl_ms=config.lease_ttl_ms,
+        beat_ms=config.beat_ms,
+        inflight_max=config.inflight_max,
+        frame_bytes_max=config.frames.frame_bytes_max,
+        payload_bytes_max=config.limits.payload_bytes_max,
+        lost=lost,
+        now=now,
+        routes_functions=True,
+        deployment=config.deployment,
+        slots=own.map,
+        tells_functions=True,
+    )
 
 
 def _taken(

@@ -18,6 +18,7 @@ _COUNTERS = (
     "malformed",
     "frames_repeated",
     "frames_missing",
+    "frames_flooding",
     "refused",
     "requests",
     "commands",
@@ -49,6 +50,8 @@ class Metrics:
         #: frames that came a second time, and gaps in the numbers of those that came
         self.frames_repeated = 0
         self.frames_missing = 0
+        #: frames that were not read, because their identities flood the broker
+        self.frames_flooding = 0
         #: `Refused` messages sent
         self.refused = 0
         #: requests performed, and commands in them (a fence counts the commands inside it)

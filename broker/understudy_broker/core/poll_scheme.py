@@ -61,7 +61,7 @@ class PollScheme:
         self._metrics = metrics
         self._authorization = authorization
         self._config = config
-        self._unblocks = Unblocks()
+        self._unblocks = Unblocks(authorization.hears_of_group)
         self._resend_at = 0
 
     def start(self, now: int) -> None:

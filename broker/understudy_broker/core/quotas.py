@@ -1,18 +1,28 @@
 """Quotas: what each identity uses, and the refusals of what is beyond its limits. Pure.
 
 Rates are token buckets. A request that comes when its identity's bucket is empty is refused with
-429 and the time after which it will be taken; peers wait so long and send it again. What may exist
-at a time is counted: pending promises and their bytes, watches, schedules, connections. Identities
+429 and the time after which it will be taken; peers wait so long and send it again. What is no
+request (hellos, credit, malformed frames) cannot be refused so: far beyond what its commands
+explain, an identity's frames are no longer read, and its connections are cut. What may exist at a
+time is counted: pending promises and their bytes, watches, schedules, connections. Identities
 without limits are not counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from understudy_broker.core.authorization import GrantOf
 from understudy_broker.keys.quota import NO_QUOTA, Quota
-from understudy_broker.protocol.messages import OwnCommand, PromiseCreateWatched
+from understudy_broker.protocol.messages import (
+    Functions,
+    Hello,
+    OwnCommand,
+    PromiseCreateWatched,
+    Request,
+    ToBroker,
+)
 from understudy_store.changes import Changes
 from understudy_store.commands import PromiseCreate, ScheduleCreate, TaskCreate, TaskFence
 from understudy_store.machine import MachineView
@@ -21,6 +31,13 @@ from understudy_store.records import TAG_IDENTITY, PromiseRecord, ScheduleRecord
 #: What functions create may go so many times beyond the limits. If calls from outside could fill
 #: them, no function could make the calls without which it never ends.
 FUNCTIONS_TIMES: Final = 2
+#: What an identity may say beside its commands, in units of `work_of` in each second: so many for
+#: each command in its limit, and so many more; and so many at once, as when a pool joins anew.
+WORK_TIMES: Final = 4
+WORK_MORE: Final = 2_000
+WORK_BURST: Final = 4_096
+#: the shortest time after which a request is sent again, if so much room has come by then
+WAIT_MS_MIN: Final = 100
 #: after which time something that is full is tried again, milliseconds
 AGAIN_MS: Final = 1_000
 
@@ -40,7 +57,7 @@ class Bucket:
         self._level, self._at = min(level, most), now
         return 0 if self._level > 0 else int(-self._level * 1_000 / rate) + 1
 
-    def take(self, count: int) -> None:
+    def take(self, count: float) -> None:
         """Take tokens, after `wait_ms` was asked."""
         assert self._level is not None
         self._level -= count
@@ -57,10 +74,11 @@ class Usage:
         Those that it was permitted to create since then, perhaps in vain.
     """
 
-    __slots__ = ("bytes", "commands", "new", "new_stored", "pending", "refusals", "stored")
+    __slots__ = ("bytes", "commands", "new", "new_stored", "pending", "refusals", "stored", "work")
 
     def __init__(self) -> None:
         self.commands = Bucket()
+        self.work = Bucket()
         self.bytes = Bucket()
         self.pending = self.stored = 0
         self.new = self.new_stored = 0
@@ -85,6 +103,9 @@ class Quotas:
         self._usage: dict[str, Usage] = {}
         #: whose schedules there are, by id
         self._schedules: dict[str, str] = {}
+        self._schedules_of: dict[str, set[str]] = {}
+        #: those that were permitted since the last batch, perhaps in vain
+        self._new_schedules: dict[str, set[str]] = {}
         #: identities with `new` promises
         self._with_new: set[str] = set()
         self._must_count = True
@@ -129,12 +150,29 @@ class Quotas:
             wait_ms = max(wait_ms, usage.bytes.wait_ms(quota.bytes, quota.bytes, now))
         if wait_ms:
             usage.refusals += 1
-            return wait_ms
+            if quota.commands is None:
+                return wait_ms
+            # All that a peer was refused comes again at once, so not for each token.
+            filled_ms = (quota.burst or quota.commands) * 1_000 // quota.commands
+            return max(wait_ms, min(WAIT_MS_MIN, filled_ms))
         if quota.commands is not None:
             usage.commands.take(commands)
         if quota.bytes is not None:
             usage.bytes.take(size)
         return 0
+
+    def floods(self, identity: str | None, now: int) -> bool:
+        """Return whether an identity has said so much that its next frame is not even read."""
+        quota = self._quota(identity)
+        if identity is None or quota.commands is None:
+            return False
+        rate = WORK_TIMES * quota.commands + WORK_MORE
+        return self.usage(identity).work.wait_ms(rate, WORK_BURST + rate, now) > 0
+
+    def note_work(self, identity: str | None, work: float) -> None:
+        """Count what a frame was that `floods` has let pass."""
+        if identity is not None and self._quota(identity).commands is not None:
+            self.usage(identity).work.take(work)
 
     # Counts --------------------------------------------------------------------------------------
 
@@ -145,10 +183,12 @@ class Quotas:
             return None
         return _full(identity, "connections", most)
 
-    def watch_refusal(self, identity: str | None, watched: int, more: int) -> str | None:
+    def watch_refusal(
+        self, identity: str | None, watched: Callable[[str], int], more: int
+    ) -> str | None:
         """Return why an identity may not watch so many promises more; None if it may."""
         most = self._quota(identity).watches
-        if identity is None or most is None or watched + more <= most:
+        if identity is None or most is None or watched(identity) + more <= most:
             return None
         return _full(identity, "watched promises", most)
 
@@ -161,9 +201,12 @@ class Quotas:
             self._count()
         if isinstance(command, ScheduleCreate):
             most = quota.schedules
-            count = sum(each == identity for each in self._schedules.values())
-            if most is not None and count >= most and command.id not in self._schedules:
+            new = self._new_schedules.setdefault(identity, set())
+            if most is None or command.id in self._schedules or command.id in new:
+                return None
+            if len(self._schedules_of.get(identity, ())) + len(new) >= most:
                 return _full(identity, "schedules", most)
+            new.add(command.id)
             return None
         creates = _creates(command)
         if not creates:
@@ -189,6 +232,7 @@ class Quotas:
             usage = self._usage[identity]
             usage.new = usage.new_stored = 0
         self._with_new.clear()
+        self._new_schedules.clear()
         if self._must_count:
             return  # There is nothing yet to be kept up to date.
         for row in changes.inserted:
@@ -200,7 +244,9 @@ class Quotas:
         for schedule in changes.schedules_put:
             self._add_schedule(schedule)
         for id_ in changes.schedules_deleted:
-            self._schedules.pop(id_, None)
+            owner = self._schedules.pop(id_, None)
+            if owner is not None:
+                self._schedules_of[owner].discard(id_)
 
     def count_anew(self) -> None:
         """Count everything when it is asked for next: slots have come or gone."""
@@ -211,6 +257,7 @@ class Quotas:
         for usage in self._usage.values():
             usage.pending = usage.stored = 0
         self._schedules.clear()
+        self._schedules_of.clear()
         for promise in self._view.records():
             if not promise.settled:
                 self._add(promise, 1)
@@ -228,6 +275,21 @@ class Quotas:
         identity = schedule.promise_tags.get(TAG_IDENTITY)
         if identity is not None:
             self._schedules[schedule.id] = identity
+            self._schedules_of.setdefault(identity, set()).add(schedule.id)
+
+
+def work_of(message: ToBroker) -> float:
+    """Return how much a message counts: about its work, but for requests, which have own limits.
+
+    A peer sends a request again each time that it was refused, and many together.
+    """
+    if isinstance(message, Request):
+        return 1 / 16
+    if isinstance(message, Hello):
+        return 10 + (len(message.functions) + len(message.claims)) // 4
+    if isinstance(message, Functions):
+        return 5 + len(message.functions) // 4
+    return 1
 
 
 def _creates(command: OwnCommand) -> list[PromiseCreate | TaskCreate]:

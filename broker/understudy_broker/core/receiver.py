@@ -7,6 +7,8 @@ request, because what a peer asked for before it left is still performed.
 
 from __future__ import annotations
 
+from typing import Final
+
 from understudy_broker.core.authorization import whose
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
@@ -15,6 +17,7 @@ from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.poll_scheme import PollScheme
+from understudy_broker.core.quotas import Quotas, work_of
 from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.sessions import Session, Sessions
@@ -44,12 +47,18 @@ from understudy_broker.protocol.messages import (
     ToBroker,
 )
 
+#: what a malformed frame counts, and one unit more for so many bytes: it is read several times
+MALFORMED_WORK: Final = 4
+MALFORMED_BYTES: Final = 256
+
 
 class Receiver:
     """Takes frames for the core.
 
     Attributes
     ----------
+    flooding
+        Peers whose frames were dropped, for the shell to cut their connections.
     has_input
         More than heartbeats has come since a step that made no batch; `BrokerCore` resets it.
     """
@@ -65,8 +74,10 @@ class Receiver:
         outbox: Outbox,
         flow: FlowControl,
         metrics: Metrics,
+        quotas: Quotas,
         config: BrokerConfig,
     ) -> None:
+        self._quotas = quotas
         self._dispatcher = dispatcher
         self._sessions = sessions
         self._membership = membership
@@ -79,11 +90,18 @@ class Receiver:
         self._config = config
         self._audit = config.audit
         self.has_input = True
+        self.flooding: list[bytes] = []
 
     def receive(self, peer: bytes, frame: bytes | memoryview, now: int) -> None:
         """Take a frame: session messages take effect at once, requests wait for a step."""
         self._metrics.frames += 1
         session = self._sessions.by_peer.get(peer)
+        identity = None
+        if self._quotas.is_on:
+            identity = self._sessions.identity_of(peer)
+            if self._quotas.floods(identity, now):
+                self._on_flood(peer, session, now)
+                return
         sequence = None if session is None else session.sequence
         if session is not None and sequence is not None:
             place = sequence.check(frame)
@@ -94,9 +112,12 @@ class Receiver:
         try:
             messages = decode_to_broker(frame, self._config.frames)
         except FrameError as error:
+            self._quotas.note_work(identity, MALFORMED_WORK + len(frame) // MALFORMED_BYTES)
             messages = self._salvage(peer, frame, error)
             if messages is None:
                 return
+        if identity is not None:
+            self._quotas.note_work(identity, sum(map(work_of, messages)))
         if session is not None:
             session.heard_at = now
             if len(messages) == 1 and type(messages[0]) is Beat:
@@ -141,6 +162,16 @@ class Receiver:
         self._outbox.refuse(session.peer, Refused(412, text))
         self.has_input = True
         self._membership.connection_lost(session.peer, now, "frames are missing")
+
+    def _on_flood(self, peer: bytes, session: Session | None, now: int) -> None:
+        """Drop a frame of an identity that floods the broker, unread, and so end its session."""
+        self._metrics.frames_flooding += 1
+        self.flooding.append(peer)
+        if session is not None:
+            self.has_input = True
+            text = f"{session.identity!r} says more than its limits permit: say hello again later"
+            self._outbox.refuse(session.peer, Refused(412, text))
+            self._membership.connection_lost(session.peer, now, "it floods the broker")
 
     def _salvage(
         self, peer: bytes, frame: bytes | memoryview, error: FrameError

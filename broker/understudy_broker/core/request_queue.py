@@ -127,6 +127,6 @@ class RequestQueue:
         if self._lanes is None:
             self.waiting = queue[end:]
         else:
-            self._lanes.put_back(queue[end:])
+            self._lanes.put_back(queue[end:], self.selected)
         ids_named = self._machine.lookups(commands) if commands else set()
         return ids_named | self._machine.due_lookups(now)

@@ -169,9 +169,11 @@ class RequestHandlers:
     ) -> str | None:
         if session.kind == "broker":
             return None
-        if isinstance(command, PromiseWatch):
-            watched = sum(len(each.watches) for each in self._sessions if each.identity == identity)
-            return self._quotas.watch_refusal(identity, watched, len(command.ids))
+        if isinstance(command, PromiseWatch | PromiseCreateWatched):
+            more = len(command.ids) if isinstance(command, PromiseWatch) else 1
+            full = self._quotas.watch_refusal(identity, self._sessions.watched_by, more)
+            if full is not None or isinstance(command, PromiseWatch):
+                return full
         return self._quotas.refusal(identity, command)
 
     def _refuse_full(self, session: Session, corr: int, command: OwnCommand, text: str) -> None:
@@ -226,6 +228,8 @@ class RequestHandlers:
 
     def _is_anothers(self, session: Session, command: Any) -> bool:
         """Return whether another peer holds (id, version), so this one may not write to it."""
+        if not self._authorization.may_know(session, command.id):
+            return True  # The answer is the same whether there is such a task or not.
         pid = self._machine.view.holder(command.id, command.version)
         if pid is None or pid == session.pid:
             return False
@@ -326,7 +330,7 @@ class RequestHandlers:
         self, session: Session, corr: int, command: PromiseCreateWatched, now: int
     ) -> None:
         if len(session.watches) >= self._config.watches_max:
-            self._outbox.reply(session.peer, Response(corr, self._too_many_watches()))
+            self._outbox.reply(session.peer, Response(corr, _too_many(self._config.watches_max)))
             return
         reply = self._machine.apply(command.create, now)
         promise = reply.promise
@@ -344,7 +348,7 @@ class RequestHandlers:
         if len(command.ids) > limits.batch_max:
             return Reply(400, f"{len(command.ids)} ids; at most {limits.batch_max} in one watch")
         if len(session.watches) + len(command.ids) > self._config.watches_max:
-            return self._too_many_watches()
+            return _too_many(self._config.watches_max)
         settled: list[PromiseRecord] = []
         pending: list[str] = []
         for id_ in command.ids:
@@ -364,9 +368,6 @@ class RequestHandlers:
         self._add_watches(session, pending)
         return Reply(200, promises=settled)
 
-    def _too_many_watches(self) -> Reply:
-        return Reply(429, f"more than {self._config.watches_max} promises watched")
-
     def _add_watches(self, session: Session, ids: list[str]) -> None:
         # The session of the request may have ended, or have been replaced on the same connection.
         current = self._sessions.by_peer.get(session.peer)
@@ -376,3 +377,7 @@ class RequestHandlers:
     def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, _now: int) -> None:
         self._watches.remove(session, command.ids)
         self._outbox.reply(session.peer, Response(corr, Reply(200)))
+
+
+def _too_many(watches_max: int) -> Reply:
+    return Reply(429, f"more than {watches_max} promises watched")

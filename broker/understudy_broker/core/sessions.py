@@ -168,6 +168,11 @@ class Sessions:
         """Return the connected peers of a group by name."""
         return self._by_group.get(name, {})
 
+    def watched_by(self, identity: str | None) -> int:
+        """Return how many promises the connected peers of an identity watch."""
+        sessions = self.by_peer.values()
+        return sum(len(each.watches) for each in sessions if each.identity == identity)
+
     def groups(self) -> list[str]:
         """Return the names of the groups that have connected peers."""
         return list(self._by_group)
@@ -232,6 +237,10 @@ class Sessions:
     def away_named(self, name: str) -> list[str]:
         """Return the pids of that name that are away."""
         return [pid for pid in self._away if name_of(pid) == name]
+
+    def away_unknown(self, name: str) -> list[str]:
+        """Return the pids of that name that are away since a start: nobody knows whose."""
+        return [pid for pid in self.away_named(name) if pid not in self._away_identities]
 
     def kept_for(self, name: str, identity: str | None) -> str | None:
         """Return for which other identity a name is kept whose peer is away; None: for none."""

@@ -7,7 +7,7 @@ address names a group (any connected peer of it will do, a preferred one first) 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from understudy_broker.core.members import Members
 from understudy_broker.core.sessions import Session, Sessions
@@ -20,13 +20,19 @@ from understudy_store.slots import slot_of
 class Unblocks:
     """Owed unblocks by group, so that those for absent groups cost nothing.
 
+    Parameters
+    ----------
+    hears
+        Returns whether a peer may be told what is owed to its group.
+
     Attributes
     ----------
     owed
         Promises by id and address, by group; to be read only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hears: Callable[[Session], bool] = lambda _session: True) -> None:
+        self._hears = hears
         self.owed: dict[str, dict[tuple[str, str], PromiseRecord]] = {}
 
     def __len__(self) -> int:
@@ -63,21 +69,21 @@ class Unblocks:
         """
         target = parse_target(address)
         group = sessions.group(target.group)
-        if target.node is not None and target.node in group:
-            return group[target.node]
+        preferred = None if target.node is None else group.get(target.node)
+        if preferred is not None and self._hears(preferred):
+            return preferred
         member = members.route(target)
-        if member is not None or target.cast == "uni" or not group:
+        if member is not None or target.cast == "uni":
             return member
-        return next(iter(group.values()))
+        return next(filter(self._hears, group.values()), None)
 
-    @staticmethod
-    def may_go_to(session: Session, address: str, members: Members) -> bool:
+    def may_go_to(self, session: Session, address: str, members: Members) -> bool:
         """Return whether an unblock for an address may have been sent to a peer."""
         try:
             target = parse_target(address)
         except InvalidAddressError:
             return False
-        if target.group == session.group:
+        if target.group == session.group and self._hears(session):
             return target.cast != "uni" or target.node == session.name or session.kind == "edge"
         return session.kind == "edge" and members.carries(session, target.group)
 

@@ -255,6 +255,8 @@ class Server:
             core.mark_polled(now)
         for peer, frame in received.frames:
             core.receive(peer, frame, now)
+        if flooding := core.take_flooding():
+            self._lose(self._transport.take_lost(set(flooding)), now)
         if received.ended:
             self._lose(received.ended, now)
         if refusals := self._transport.take_refusals():

@@ -7,7 +7,7 @@ makes the transport; nothing else has to change.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
 from understudy_broker.transport.send_queues import Put
@@ -67,8 +67,11 @@ class Transport(Protocol):
         """Read what has come, up to a bound."""
         ...
 
-    def take_lost(self) -> list[bytes]:
-        """Return the peers whose connection closed, without reading frames."""
+    def take_lost(self, flooding: Collection[bytes] = ()) -> list[bytes]:
+        """Return the peers whose connection closed, without reading frames.
+
+        Those of peers that flood the broker are ended, and reported later.
+        """
         ...
 
     def send(self, peer: bytes, frame: bytes) -> Put:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
 
@@ -288,9 +288,16 @@ class RouterTransport:
             frames = [each for each in frames if each[0] in self._gate.admitted]
         return Received(lost, frames, ended, is_complete)
 
-    def take_lost(self) -> list[bytes]:
-        """Return the peers whose connection closed, without reading frames."""
-        return self._read_monitor(force=False) if self._has_descriptors else []
+    def take_lost(self, flooding: Collection[bytes] = ()) -> list[bytes]:
+        """Return the peers whose connection closed, without reading frames.
+
+        Those of peers that flood the broker are ended, and reported later.
+        """
+        # Read first, because a descriptor may be another connection's by now.
+        lost = self._read_monitor(force=bool(flooding)) if self._has_descriptors else []
+        for descriptor in filter(None, map(self._descriptors.get, flooding)):
+            shut_down(descriptor)
+        return lost
 
     def _is_closed(self, peer: bytes, frame: zmq.Frame) -> bool:
         """Note the descriptor of a new peer; return whether its connection has closed already."""

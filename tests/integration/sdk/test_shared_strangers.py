@@ -91,6 +91,7 @@ def test_an_address_of_another_machine_is_not_waited_for(
     brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNDERSTUDY_BROKER__INSECURE", "true")
+    monkeypatch.setenv("UNDERSTUDY_BROKER__ALLOW_ROOT", "true")
     brokers.urls["a"] = "tcp://192.0.2.1:5577"
     began = time.monotonic()
     brokers.start("a")

@@ -11,6 +11,7 @@ from understudy_broker.core.authorization import Authorization
 from understudy_broker.keys.grants import EVERYTHING, NO_NAMES, NOTHING, Grant, Names
 from understudy_broker.keys.rights import BROKERS
 from understudy_broker.protocol.messages import (
+    Ack,
     AnyCommand,
     Attach,
     Delegated,
@@ -22,6 +23,7 @@ from understudy_broker.protocol.messages import (
     PromiseWatch,
     Refused,
     Response,
+    Unblock,
 )
 from understudy_store.commands import (
     PromiseCancel,
@@ -45,6 +47,7 @@ from understudy_store.commands import (
     TaskHalt,
     TaskHeartbeat,
     TaskPreload,
+    TaskRelease,
     TaskSearch,
     TaskSuspend,
 )
@@ -388,11 +391,97 @@ def test_after_a_start_nobody_knows_whose_a_name_was_so_its_grace_goes_on(rig: R
     rig.create(C, "a/1", "a-x")
     rig.one(A, Invoke)
     again = Rig(rig.engine, start=rig.now, grant_of=GRANTS.get)
-    again.core.sessions.identity_of = {b"1": "b/node"}.get
+    again.core.sessions.identity_of = {b"1": "a/client"}.get
     again.join(b"1", "a", kind="client", boot="2")
     assert again.core.machine.view.task("a/1").pid == pid_of("a", "1")  # type: ignore[union-attr]
     again.pass_time(again.config.boot_grace_ms + 100)
     assert again.core.machine.view.task("a/1").pid is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["client", "node"])
+@pytest.mark.parametrize("boot", ["1", "2"])
+def test_after_a_start_nobody_takes_a_name_whose_tasks_he_may_not_have(
+    rig: Rig, kind: Any, boot: str
+) -> None:
+    rig.create(C, "a/1", "a-x")
+    rig.one(A, Invoke)
+    again = Rig(rig.engine, start=rig.now, grant_of=GRANTS.get)
+    again.core.sessions.identity_of = {b"1": "b/node", b"2": "a/node"}.get
+    again.send(b"1", hello("a", group="b-x", kind=kind, boot=boot, claims=(("a/1", 1),)))
+    again.turn()
+    refused = again.one(b"1", Refused)
+    assert (refused.status, "tasks 'b/node' may not have" in refused.error) == (409, True)
+    assert again.join(b"2", "a", group="a-x", claims=(("a/1", 1),)).lost == ()
+
+
+def test_a_client_hears_nothing_of_a_group_that_it_may_not_serve(rig: Rig) -> None:
+    """A client may name any group in its hello."""
+    rig.core.sessions.identity_of = {b"1": "b/node", b"2": "a/client"}.get
+    rig.join(b"1", "spy", kind="client", group="a-l")
+    rig.create(C, "a/1", "a-nobody")
+    for address in ("poll://any@a-l", "poll://any@a-l/spy", "poll://uni@a-l/spy"):
+        assert rig.reply(C, PromiseRegisterListener("a/1", address)).ok
+    rig.reply(C, PromiseCancel("a/1"))
+    rig.send(b"1", *(Ack("a/1", each) for each in ("poll://any@a-l", "poll://uni@a-l/spy")))
+    rig.pass_time(rig.config.unblock_retry_ms + 1)
+    assert not rig.take(b"1", Unblock)
+    rig.send(b"1", hello("spy", kind="client", group="a-l"))
+    rig.turn()
+    assert not rig.take(b"1", Unblock)
+    rig.join(b"2", "right", kind="client", group="a-l")
+    rig.pass_time(rig.config.unblock_retry_ms + 1)
+    assert {each.address for each in rig.take(b"2", Unblock)} == {
+        "poll://any@a-l", "poll://any@a-l/spy",
+    }  # fmt: skip
+    assert not rig.take(b"1", Unblock)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda id_: TaskFulfill(id_, 1, "resolved"),
+        lambda id_: TaskFence(id_, 1, (PromiseCreate(f"{id_}.1", LATER),)),
+        lambda id_: TaskFence(id_, 1, (PromiseCreate("a/9", LATER),)),
+        lambda id_: TaskSuspend(id_, 1, (f"{id_}.1",)),
+        lambda id_: TaskRelease(id_, 1),
+        lambda id_: TaskPreload(id_, 1),
+        lambda id_: TaskHalt(id_, version=1),
+    ],
+)
+def test_commands_of_a_holder_do_not_tell_whether_an_id_exists(rig: Rig, ask: Any) -> None:
+    rig.create(C, "a/held", "a-x")
+    rig.create(C, "a/waits", "a-nobody")
+    rig.create(C, "a/plain", None)
+    rig.create(C, "a/done", None)
+    rig.reply(C, PromiseCancel("a/done"))
+    answers = {
+        (reply.status, (reply.error or "").replace(id_, "ID"), reply.promise)
+        for id_ in ("a/held", "a/waits", "a/plain", "a/done", "a/none")
+        for reply in [rig.reply(B, ask(id_))]
+    }
+    assert len(answers) == 1
+    assert next(iter(answers))[0] == 403
+
+
+def test_claims_tell_nothing_of_tasks_that_one_may_not_have(rig: Rig) -> None:
+    rig.create(C, "a/1", "a-x")
+    rig.one(A, Invoke)
+    rig.create(C, "a/2", "a-nobody")
+    assert rig.reply(A, TaskSuspend("a/1", 1, ("a/2",))).ok
+    claims = (("a/1", 1), ("a/none", 1))
+    assert rig.join(B, "b", group="mail", claims=claims).lost == ("a/1", "a/none")
+    assert rig.join(A, "a", group="a-x", claims=claims).lost == ("a/none",)
+
+
+@pytest.mark.parametrize("tag", [TAG_ORIGIN, TAG_PARENT])
+@pytest.mark.parametrize("branch", [{}, {TAG_BRANCH: "nowhere"}])
+def test_a_node_brings_nothing_into_the_graphs_of_strangers(
+    rig: Rig, tag: str, branch: dict[str, str]
+) -> None:
+    rig.create(C, "a/1", None)
+    create = PromiseCreate("b/1", LATER, tags={**branch, tag: "a/1"})
+    assert rig.reply(B, create).status == 403
+    assert rig.reply(B, PromiseCreateWatched(create)).status == 403
 
 
 def test_a_refused_request_counts_as_answered() -> None:

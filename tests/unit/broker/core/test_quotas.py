@@ -9,15 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.broker.core.rig import Rig, hello
+from understudy_broker.core.function_schemas import NODE_BYTES_MAX
 from understudy_broker.core.lanes import TURN, Lanes
-from understudy_broker.core.quotas import AGAIN_MS, Bucket
+from understudy_broker.core.quotas import AGAIN_MS, WORK_BURST, WORK_MORE, Bucket
 from understudy_broker.core.request_queue import COMMANDS_MAX
 from understudy_broker.core.sessions import Session
 from understudy_broker.keys.grants import EVERYTHING, Grant
 from understudy_broker.keys.quota import Quota
+from understudy_broker.protocol.frames import encode
 from understudy_broker.protocol.messages import (
+    Ack,
+    Attach,
     Bye,
+    Credit,
     Delegated,
+    Functions,
     Invoke,
     PromiseCreateWatched,
     PromiseWatch,
@@ -195,6 +201,104 @@ def test_schedules_watches_and_connections_are_limited() -> None:
     rig.turn()
     assert "3 connections" in rig.one(b"2", Refused).error
     rig.join(b"3", "c3", kind="client")
+
+
+def test_schedules_of_one_frame_do_not_pass_together_and_watching_creates_count() -> None:
+    rig = rig_of(Quota(schedules=3, watches=2))
+    schedules = [ScheduleCreate(f"s{n}", "0 0 1 1 *", "x{timestamp}", 1) for n in range(9)]
+    rig.send(A, *(Request(n, each) for n, each in enumerate(schedules, 1)))
+    rig.turn()
+    assert (len(rig.take(A, Response)), len(rig.take(A, Refused))) == (3, 6)
+    watched = [PromiseCreateWatched(rig.creation(f"p{n}")) for n in range(5)]
+    rig.send(A, *(Request(n, each) for n, each in enumerate(watched, 1)))
+    rig.turn()
+    assert (len(rig.take(A, Response)), len(rig.take(A, Refused))) == (2, 3)
+
+
+@pytest.mark.parametrize("is_fence", [False, True])
+def test_requests_that_fill_a_step_early_keep_others_waiting_one_step(is_fence: bool) -> None:
+    """Reads of what is not in memory, and large fences: a step takes only some of them."""
+    rig = rig_of(Quota())
+    create = tuple(PromiseCreate(f"x.{n}", LATER) for n in range(400))
+    for n in range(1, 50):
+        rig.send(A, Request(n, TaskFence("x", 1, create) if is_fence else PromiseGet(f"absent{n}")))
+    rig.send(B, Request(1, PromiseCreate("b1", LATER)), Request(2, PromiseGet("b-absent")))
+    answers = 0
+    for _ in range(2):
+        rig.step()
+        if rig.batch is not None:
+            rig.commit()
+        answers += len(rig.take(B, Response))
+    assert answers == 2
+
+
+@given(st.integers(1, 16), st.integers(1, 5))
+def test_lanes_that_had_no_turn_come_before_those_that_had(count: int, others: int) -> None:
+    lanes = Lanes()
+    lanes.add([request("flood", n) for n in range(1_000)])
+    lanes.add([request(str(n), n) for n in range(others)])
+    drawn = lanes.draw(500)
+    lanes.put_back(drawn[count:], drawn[:count])
+    names = [session.identity for session, _ in lanes.draw(others)]
+    assert names == [str(n) for n in range(others)]
+
+
+CREDITS = [Credit(1)] * 100
+SCHEMAS = ("x" * 60_000,) * 10
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        lambda _n: encode(CREDITS),
+        lambda _n: encode([Ack("x", "g")] * 100),
+        lambda n: encode([Request(n * 1_600 + m, PromiseGet("x")) for m in range(1_600)]),
+        lambda n: encode([hello(f"a{n}-{m}", kind="client") for m in range(10)]),
+        lambda n: encode([hello(f"a{n}-{m}", kind="client") for m in range(10)] + [Bye()]),
+        lambda _n: encode([Functions(tuple(map(str, range(400))), (1,) * 400)]),
+        lambda _n: encode([Attach("g", "m")] * 100),
+        lambda _n: b"junk" * 6_000,
+    ],
+)
+def test_of_who_floods_the_broker_no_more_frames_are_read(says: Any) -> None:
+    rig = rig_of(Quota(commands=100))
+    count = 2 * (WORK_BURST + 4 * 100 + WORK_MORE) // 100
+    for n in range(count):
+        rig.core.receive(A, says(n), rig.now)
+        if n % 16 == 0:
+            rig.turn()
+            rig.inbox[A] = []
+    rig.turn()
+    metrics = rig.core.metrics
+    assert count // 4 < metrics.frames_flooding < count * 3 // 4
+    assert A not in rig.core.sessions.by_peer
+    assert all(rig.reply(B, PromiseGet("x")).status == 404 for _ in range(3))
+    # All of its connections are one flood. It comes back when its time has come.
+    before = metrics.frames_flooding
+    rig.core.receive(N, encode([Credit(1)]), rig.now)
+    assert metrics.frames_flooding == before + 1
+    rig.pass_time(120_000, 1_000)
+    rig.join(A, "a", kind="client")
+
+
+def test_who_says_no_more_than_its_work_explains_is_read_and_so_is_who_has_no_limits() -> None:
+    rig = rig_of(Quota(commands=100))
+    for n in range(600):
+        rig.now += 50
+        rig.core.receive(A, encode([Credit(n)] * 100), rig.now)
+        rig.core.receive(B, encode([Credit(n)] * 1_000), rig.now)
+        rig.turn()
+    assert rig.core.metrics.frames_flooding == 0
+
+
+def test_schemas_in_many_messages_have_no_more_room_than_in_one() -> None:
+    rig = rig_of(Quota())
+    for n in range(20):
+        names = tuple(f"f{n}-{m}" for m in range(10))
+        rig.send(N, Functions(names, (1,) * 10, SCHEMAS))
+    schemas = rig.core.sessions.by_peer[N].schemas
+    assert len(schemas) == 200
+    assert sum(map(len, schemas.values())) <= NODE_BYTES_MAX + 2 * 200
 
 
 def test_a_flood_takes_no_more_than_its_share_of_a_step() -> None:

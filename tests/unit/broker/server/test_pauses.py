@@ -53,7 +53,7 @@ class Frames:
         coming, self.coming = self.coming, []
         return Received([], coming, [], True)
 
-    def take_lost(self) -> list[bytes]:
+    def take_lost(self, _flooding: object = ()) -> list[bytes]:
         return []
 
     def send(self, peer: bytes, frame: bytes) -> Put:
