@@ -29,7 +29,7 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 def _request(id_: str) -> bytes:
     body = (_BODY % id_).encode()
-    return b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    return b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
 def _is_whole(answer: bytes) -> bool:
@@ -80,7 +80,7 @@ def _wait_for(port: int) -> None:
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port)) as sock:
-                sock.sendall(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                sock.sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 if sock.recv(64).startswith(b"HTTP/1.1 200"):
                     return
         except ConnectionError:
