@@ -26,7 +26,8 @@ ROUNDS: Final = 3
 
 _BODY: Final = b"[1,2]"
 _REQUEST: Final = (
-    b"POST /calls/shop/add?wait=30s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    b"POST /calls/shop/add?wait=30s HTTP/1.1\r\nhost: localhost\r\n"
+    b"content-type: application/json\r\n"
     b"content-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
 )
 _LENGTH: Final = b"content-length: "
