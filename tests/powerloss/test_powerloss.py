@@ -255,11 +255,23 @@ def test_the_recorder_sees_what_the_system_sees(tmp_path: Path, traced: list[str
     assert _merged(ours) == _merged(_calls(traced))
 
 
+def _whole(lines: list[str]) -> Iterator[str]:
+    """Yield the calls; one that another thread's has interrupted is on two lines."""
+    begun: dict[str, str] = {}
+    for line in lines:
+        thread, call = line.split(None, 1)
+        if call.rstrip().endswith("<unfinished ...>"):
+            begun[thread] = call.rpartition("<unfinished")[0]
+        elif call.startswith("<... ") and thread in begun:
+            yield begun.pop(thread) + call.partition("resumed>")[2]
+        else:
+            yield call
+
+
 def _calls(lines: list[str]) -> Iterator[tuple[str, str, int]]:
     files = (NAME, f"{NAME}-wal", f"{NAME}-journal", f"{NAME}.journal")
     durable = False
-    for line in lines:
-        call = line.split(None, 1)[1]
+    for call in _whole(lines):
         name = call.partition("<")[2].partition(">")[0].rpartition("/")[2]
         if call.startswith("openat") and f'{NAME}.journal"' in call:
             durable = "O_DSYNC" in call

@@ -196,7 +196,8 @@ def test_a_call_that_ends_its_process_ends_nothing_else(
         for number, (how, code) in enumerate(ends, start=1):
             calls.rpc(f"end-{how}-{code:d}", "end", how, int(code))
             # One after the other, because a process that dies counts against all that it holds.
-            program.wait_for("starting it again", times=DEATHS_MAX * number)
+            for deaths in range(DEATHS_MAX * (number - 1), DEATHS_MAX * number):
+                program.wait_for("starting it again", times=deaths + 1)
         assert calls.rpc("echo-1", "echo", "alive").result(PATIENCE_S) == "alive"
         assert "usage error" not in program.output
         assert program.stop() == 143
