@@ -103,5 +103,5 @@ class _Ticker:
                     self.schedule(timer, now)
                 except Exception:
                     # An exception here would end the user's whole program.
-                    say(logging.ERROR, "a notice for one who waits has failed", exc_info=True)
+                    say(logging.ERROR, "a look why a wait takes long has failed", exc_info=True)
         _TICKERS.set(None)

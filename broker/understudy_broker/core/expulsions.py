@@ -43,4 +43,4 @@ class Expulsions:
             text = self._authorization.join_refusal(session.kind, session.group, session.identity)
             if text is not None:
                 self._outbox.refuse(session.peer, Refused(403, text, fatal=True))
-                self._membership.expel(session.peer, now, "the rights are others now")
+                self._membership.expel(session.peer, now, "its rights have changed")

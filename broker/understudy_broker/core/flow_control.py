@@ -134,7 +134,7 @@ class FlowControl:
             count = len(command.commands) if type(command) is TaskFence else 1
             wait_ms = self._quotas.arrival(identity, count, size, now)
             if wait_ms:
-                text = f"{identity!r} sends more than its limit in rights.toml permits: it waits"
+                text = f"{identity!r} sends more than its limit in rights.toml allows"
                 return Refused(429, text, corr=request.corr, retry_after_ms=wait_ms)
         session.inflight += 1
         if size:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice
 from typing import Final
 
 from understudy_broker.core.flow_control import SessionRequest
@@ -33,10 +32,7 @@ class Lanes:
         """Add requests at the ends of their lanes."""
         lanes = self._lanes
         for each in requests:
-            lane = lanes.get(identity_of(each))
-            if lane is None:
-                lane = lanes[identity_of(each)] = deque()
-            lane.append(each)
+            lanes.setdefault(identity_of(each), deque()).append(each)
             self._count += 1
 
     def put_back(
@@ -44,18 +40,18 @@ class Lanes:
     ) -> None:
         """Put requests before all others of their lanes, in their order.
 
-        Lanes of which something was performed come after all others: or one whose requests fill
-        a step early would keep those behind it from ever having their turn.
+        Lanes of which something was performed go behind all others. Otherwise one whose requests
+        fill a step early would always have the first turn, and those behind it none.
         """
         lanes = self._lanes
         for each in reversed(requests):
             lanes.setdefault(identity_of(each), deque()).appendleft(each)
         self._count += len(requests)
+        drawn = dict.fromkeys(map(identity_of, requests))
         served = set(map(identity_of, performed))
-        waiting = dict.fromkeys(map(identity_of, requests))
-        order = [name for name in (*waiting, *lanes) if name not in served]
-        for name in (*dict.fromkeys(order), *(name for name in list(lanes) if name in served)):
-            lanes[name] = lanes.pop(name)
+        names = dict.fromkeys((*drawn, *lanes))
+        order = sorted(names, key=served.__contains__)  # It keeps the order of equals.
+        self._lanes = {name: lanes[name] for name in order}
 
     def draw(self, count_max: int) -> list[SessionRequest]:
         """Take requests of all lanes in turn, at most `count_max`."""
@@ -64,7 +60,7 @@ class Lanes:
             name = next(iter(self._lanes))
             lane = self._lanes.pop(name)
             take = min(TURN, count_max - len(drawn), len(lane))
-            drawn.extend(islice((lane.popleft() for _ in range(take)), take))
+            drawn.extend(lane.popleft() for _ in range(take))
             if lane:
                 self._lanes[name] = lane
         self._count -= len(drawn)
