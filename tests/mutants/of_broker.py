@@ -52,7 +52,7 @@ _BATCHES: Final = (
         "refused-and-performed",
         None,
         "a command that is not permitted is not performed",
-        "understudy_broker.core.requests.RequestHandlers.perform",
+        "understudy_broker.core.requests.RequestHandlers._permits",
         swap("refusal is not None", "not command"),
         "core/test_authorization.py",
     ),

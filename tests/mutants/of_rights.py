@@ -59,14 +59,6 @@ _OF_CHECKS: Final = (
         'self.serve(id_) if self._session.kind == "edge" else None',
         "None",
     ),
-    _unit(
-        "rights-not-asked",
-        None,
-        "each command is asked for its right",
-        "understudy_broker.core.requests.RequestHandlers.perform",
-        swap("if refusal is not None:", "if not session:"),
-        _TESTS,
-    ),
     _check(
         "rights-fence-not-asked",
         "what is in a fence needs its right",
@@ -233,7 +225,7 @@ _OF_CHECKS: Final = (
         "rights-holders-commands-tell",
         "commands of a holder do not tell whether an id exists",
         f"{_AUTHORIZATION}.Authorization.may_know",
-        "self.grant(session.identity).ids.has(id_)",
+        "grant.ids.has(id_)",
         "bool(id_)",
     ),
     _check(
@@ -412,6 +404,21 @@ _OF_QUOTAS: Final = (
         "self._add(promise, 1)",
         "self._add(promise, 0)",
         _QUOTAS,
+    ),
+    _check(
+        "quota-counted-twice",
+        "what is in no batch yet counts once",
+        "understudy_broker.core.quotas.Quotas.take",
+        "if not self._is_exact:",
+        "if not changes:",
+        _QUOTAS,
+    ),
+    _check(
+        "rights-edge-for-brokers",
+        "nobody asks in the name of the brokers",
+        f"{_AUTHORIZATION}.Authorization._delegation_refusal",
+        "identity == BROKERS or",
+        "not identity or",
     ),
     _check(
         "quota-flood-first",

@@ -179,14 +179,13 @@ class Authorization:
         """Return whether a peer may learn from an answer whether it has had the task of an id."""
         if self._grant_of is None or session.kind == "broker":
             return True
-        # Of what an edge's clients may know, its row has decided.
-        task = None if session.kind == "edge" else self._view.task(id_)
-        return (
-            session.kind == "edge"
-            or (task is not None and task.pid == session.pid)
-            or self.grant(session.identity).ids.has(id_)
-            or self.may_hold(session.identity, id_)
-        )
+        if session.kind == "edge":
+            return True  # The row of the command has decided for the edge's client.
+        task = self._view.task(id_)
+        if task is not None and task.pid == session.pid:
+            return True
+        grant = self.grant(session.identity)
+        return grant.ids.has(id_) or self.may_hold(session.identity, id_)
 
     def shows_group(self, identity: str | None, group: str) -> bool:
         """Return whether an identity may know of a group."""
@@ -212,8 +211,6 @@ class Authorization:
 
     def fenced(self, session: Asker, identity: str | None, fence: TaskFence) -> dict[int, str]:
         """Return the places of the commands in a fence that may not be performed, each with why."""
-        if session.kind == "broker":
-            return {}
         case = _Case(session, identity, self.grant(identity), self._view, self._is_here)
         return case.fenced(fence.id, fence.commands)
 
@@ -223,7 +220,7 @@ class Authorization:
         if not self.grant(session.identity).edge.has(identity):
             return _lacks(session.identity, "edge", identity)
         assert self._grant_of is not None
-        if self._grant_of(identity) is None:
+        if identity == BROKERS or self._grant_of(identity) is None:
             return f"there is no identity {identity!r} in the rights of the broker"
         return None
 
@@ -485,7 +482,7 @@ def _with_identity(create: _C, identity: str) -> _C:
 def _lacks(identity: str | None, right: str, name: str) -> str:
     return (
         f"{identity!r} lacks the right to this: none of its roles in the broker's rights.toml has "
-        f"{right} = [{_short(name)}], or a beginning of it"
+        f"{right} = [{_short(name)}], or a prefix of it"
     )
 
 

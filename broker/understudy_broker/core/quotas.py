@@ -2,10 +2,9 @@
 
 Rates are token buckets. A request that comes when its identity's bucket is empty is refused with
 429 and the time after which it will be taken; peers wait so long and send it again. What is no
-request (hellos, credit, malformed frames) cannot be refused so: far beyond what its commands
-explain, an identity's frames are no longer read, and its connections are cut. What may exist at a
-time is counted: pending promises and their bytes, watches, schedules, connections. Identities
-without limits are not counted.
+request (hellos, credit, malformed frames) cannot be refused like that: beyond a budget for it, an
+identity's frames are no longer read, and its connections are cut. Pending promises and their bytes,
+watches, schedules and connections are counted.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ class Usage:
         Those that it was permitted to create since then, perhaps in vain.
     """
 
-    __slots__ = ("bytes", "commands", "new", "new_stored", "pending", "refusals", "stored", "work")
+    __slots__ = ("bytes", "commands", "new", "new_stored", "pending", "stored", "work")
 
     def __init__(self) -> None:
         self.commands = Bucket()
@@ -82,7 +81,6 @@ class Usage:
         self.bytes = Bucket()
         self.pending = self.stored = 0
         self.new = self.new_stored = 0
-        self.refusals = 0
 
 
 class Quotas:
@@ -108,7 +106,8 @@ class Quotas:
         self._new_schedules: dict[str, set[str]] = {}
         #: identities with `new` promises
         self._with_new: set[str] = set()
-        self._must_count = True
+        #: everything was counted; and no change of that moment is still to come in a batch
+        self._is_counted = self._is_exact = False
 
     @property
     def is_on(self) -> bool:
@@ -149,7 +148,6 @@ class Quotas:
         if quota.bytes is not None:
             wait_ms = max(wait_ms, usage.bytes.wait_ms(quota.bytes, quota.bytes, now))
         if wait_ms:
-            usage.refusals += 1
             if quota.commands is None:
                 return wait_ms
             # All that a peer was refused comes again at once, so not for each token.
@@ -197,7 +195,7 @@ class Quotas:
         quota = self._quota(identity)
         if identity is None or (quota.pending is quota.stored is quota.schedules is None):
             return None
-        if self._must_count:
+        if not self._is_counted:
             self._count()
         if isinstance(command, ScheduleCreate):
             most = quota.schedules
@@ -216,10 +214,8 @@ class Quotas:
         times = FUNCTIONS_TIMES if isinstance(command, TaskFence) else 1
         pending, stored = quota.pending, quota.stored
         if pending is not None and usage.pending + usage.new + len(creates) > times * pending:
-            usage.refusals += 1
             return _full(identity, "pending promises", times * pending)
         if stored is not None and usage.stored + usage.new_stored + size > times * stored:
-            usage.refusals += 1
             return _full(identity, "bytes in the arguments of pending promises", times * stored)
         usage.new += len(creates)
         usage.new_stored += size
@@ -233,8 +229,13 @@ class Quotas:
             usage.new = usage.new_stored = 0
         self._with_new.clear()
         self._new_schedules.clear()
-        if self._must_count:
+        if not self._is_counted:
             return  # There is nothing yet to be kept up to date.
+        if not self._is_exact:
+            # A part of this batch may have been counted as it was in memory then.
+            self._count()
+            self._is_exact = True
+            return
         for row in changes.inserted:
             if not row.promise.settled:
                 self._add(row.promise, 1)
@@ -250,10 +251,10 @@ class Quotas:
 
     def count_anew(self) -> None:
         """Count everything when it is asked for next: slots have come or gone."""
-        self._must_count = True
+        self._is_counted = self._is_exact = False
 
     def _count(self) -> None:
-        self._must_count = False
+        self._is_counted = True
         for usage in self._usage.values():
             usage.pending = usage.stored = 0
         self._schedules.clear()

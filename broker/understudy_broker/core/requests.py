@@ -29,6 +29,7 @@ from understudy_broker.core.search_queue import Search, SearchQueue
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
+    AnyCommand,
     FunctionsGet,
     GroupsGet,
     OwnCommand,
@@ -108,6 +109,7 @@ class RequestHandlers:
         self._metrics = metrics
         self._config = config
         self._authorization = authorization
+        self._has_keys = authorization.is_on
         self._quotas = quotas
         self._reports = reports
         self._delays_replies = config.reply_delay_ms > 0
@@ -132,43 +134,48 @@ class RequestHandlers:
 
     def perform(self, session: Session, request: Request, now: int) -> None:
         """Perform a request if the peer may ask for it, and reply to it."""
-        command = request.command
-        identity, own = whose(session, command), own_command(command)
+        corr, command = request.corr, request.command
+        identity, own = session.identity, own_command(command)
+        if own is not command:
+            identity = whose(session, command)
         if self._audit is not None:
-            text = self._audit.begin(session, identity, request.corr, own, now)
+            text = self._audit.begin(session, identity, corr, own, now)
             if text is not None:
-                self._outbox.reply(session.peer, Response(request.corr, Reply(503, text)))
+                self._outbox.reply(session.peer, Response(corr, Reply(503, text)))
                 return
         if self._own.map is not None and self._own.refuses(session, command):
             text = "the slot is another broker's: ask that one"
-            self._outbox.reply(session.peer, Response(request.corr, Reply(421, text)))
+            self._outbox.reply(session.peer, Response(corr, Reply(421, text)))
             return
-        if self._authorization.is_on:
-            refusal = self._authorization.refusal(session, command)
-            if refusal is not None:
-                self._outbox.reply(session.peer, Response(request.corr, Reply(403, refusal)))
+        if self._has_keys and session.kind != "broker":
+            if not self._permits(session, identity, corr, command):
                 return
-        if identity is not None and session.kind != "broker":
-            own = stamped(own, identity)
-        if self._quotas.is_on and (full := self._quota_refusal(session, identity, own)) is not None:
-            self._refuse_full(session, request.corr, own, full)
-            return
+            if identity is not None:
+                own = stamped(own, identity)
+            if isinstance(own, TaskFence):
+                refused = self._authorization.fenced(session, identity, own)
+                if refused:
+                    self._fence_in_part(session, corr, own, refused, now)
+                    return
         if type(own) is GroupsGet:
-            self._reports.groups(session, request.corr, identity, now)
+            self._reports.groups(session, corr, identity, now)
             return
-        if self._authorization.is_on and isinstance(own, TaskFence):
-            refused = self._authorization.fenced(session, identity, own)
-            if refused:
-                self._fence_in_part(session, request.corr, own, refused, now)
-                return
-        handler = self._handlers.get(type(own), self._apply)
-        handler(session, request.corr, own, now)
+        self._handlers.get(type(own), self._apply)(session, corr, own, now)
 
-    def _quota_refusal(
-        self, session: Session, identity: str | None, command: OwnCommand
-    ) -> str | None:
-        if session.kind == "broker":
-            return None
+    def _permits(
+        self, session: Session, identity: str | None, corr: int, command: AnyCommand
+    ) -> bool:
+        """Reply that an identity lacks a right, or has reached a limit; return whether not."""
+        refusal = self._authorization.refusal(session, command)
+        if refusal is not None:
+            self._outbox.reply(session.peer, Response(corr, Reply(403, refusal)))
+            return False
+        full = self._quota_refusal(identity, own_command(command))
+        if full is not None:
+            self._refuse_full(session, corr, own_command(command), full)
+        return full is None
+
+    def _quota_refusal(self, identity: str | None, command: OwnCommand) -> str | None:
         if isinstance(command, PromiseWatch | PromiseCreateWatched):
             more = len(command.ids) if isinstance(command, PromiseWatch) else 1
             full = self._quotas.watch_refusal(identity, self._sessions.watched_by, more)

@@ -359,6 +359,9 @@ def test_an_edge_asks_for_others_whose_rights_then_decide(rig: Rig) -> None:
     assert "edge = ['b/node']" in not_its.error
     unknown = rig.reply(E, Delegated("a/nobody", PromiseGet("a/1")))
     assert unknown.error == "there is no identity 'a/nobody' in the rights of the broker"
+    rig.core.config.grant_of.__self__["edge"] = EVERYTHING  # type: ignore[union-attr]
+    of_brokers = rig.reply(E, Delegated(BROKERS, PromiseGet("a/1")))
+    assert of_brokers.error == f"there is no identity {BROKERS!r} in the rights of the broker"
     by_client = rig.reply(C, Delegated("a/client", PromiseGet("a/1")))
     assert by_client.error == "only an edge may ask for somebody else"
 

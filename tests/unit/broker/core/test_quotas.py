@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.broker.core.rig import Rig, hello
+from understudy_broker.core.authorization import stamped
 from understudy_broker.core.function_schemas import NODE_BYTES_MAX
 from understudy_broker.core.lanes import TURN, Lanes
-from understudy_broker.core.quotas import AGAIN_MS, WORK_BURST, WORK_MORE, Bucket
+from understudy_broker.core.quotas import AGAIN_MS, WORK_BURST, WORK_MORE, Bucket, Quotas
 from understudy_broker.core.request_queue import COMMANDS_MAX
 from understudy_broker.core.sessions import Session
 from understudy_broker.keys.grants import EVERYTHING, Grant
@@ -40,6 +41,7 @@ from understudy_store.commands import (
     TaskFence,
     TaskFulfill,
 )
+from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import TAG_TARGET, Value
 
 A, B, N = b"peer-a", b"peer-b", b"peer-n"
@@ -158,6 +160,27 @@ def test_after_a_start_what_is_stored_counts() -> None:
     assert tried(rig, A, ScheduleCreate("s2", "0 0 1 1 *", "x{timestamp}", 1))
     assert not tried(rig, A, PromiseSettle("p1", "resolved"))
     assert not tried(rig, A, PromiseCreate("p3", LATER))
+
+
+def test_what_is_in_no_batch_yet_counts_once_when_all_is_counted_anew() -> None:
+    """As when slots come or go while a batch is being committed."""
+    machine = Machine(MachineConfig())
+    quotas = Quotas({"a": EVERYTHING._replace(limits=Quota(pending=3))}.get, machine.view)
+
+    def create(id_: str) -> str | None:
+        command: Any = stamped(PromiseCreate(id_, LATER), "a")
+        text = quotas.refusal("a", command)
+        if text is None:
+            machine.apply(command, 1)
+        return text
+
+    assert create("p1") is None
+    quotas.count_anew()
+    assert create("p2") is None
+    quotas.take(machine.take())
+    assert create("p3") is None
+    quotas.take(machine.take())
+    assert create("p4") is not None
 
 
 def test_what_is_created_again_does_not_count_twice() -> None:
