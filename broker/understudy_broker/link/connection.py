@@ -108,6 +108,7 @@ class LinkConnection:
         way: Way = DIRECT,
     ) -> None:
         self.url = url
+        self._closed_text = f"the connection to {url} closed"
         self._way, self._keys = way, way.keys
         self.session = session
         self.loop = LoopThread()
@@ -338,10 +339,6 @@ class LinkConnection:
             self.session.last_error = None  # If the broker does not answer, that is not why.
         self._notify()
 
-    @property
-    def _closed_text(self) -> str:
-        return f"the connection to {self.url} closed"
-
     # While connected -----------------------------------------------------------------------------
 
     async def _use(self, socket: TrioSocket, monitor: ConnectionMonitor) -> None:
@@ -366,7 +363,8 @@ class LinkConnection:
                 self._receive(socket, now)
                 return None
             elif event.event == zmq.Event.CONNECT_RETRIED and not self._greeted:
-                session.last_error = self._way.obstacle or f"no broker answers at {self.url}"
+                nobody = f"no broker answers at {self.url}"
+                session.last_error = self._way.obstacle or self._refusal or nobody
                 self._notify()
                 if self._destination.has_others:
                     return None
@@ -493,9 +491,10 @@ def _refusal_text(event: ConnectionEvent, url: str, keys: PeerKeys | None) -> st
                 f"the connection to {url} closed during the handshake: the broker may ask for "
                 f"keys, which this process has none of ({KEY_ENV} and {BROKER_KEY_ENV})"
             )
+        # A broker without keys may have closed the connection before this end saw that.
         return (
             f"the broker at {url} does not answer to the key in {BROKER_KEY_ENV}, {keys.broker}: "
-            "most often that is the key of another broker"
+            "most often that is the key of another broker, or the broker has no keys"
         )
     return None
 
