@@ -202,8 +202,7 @@ class RequestHandlers:
     def _apply(self, session: Session, corr: int, command: Any, now: int) -> None:
         kind = type(command)
         if kind in _HELD and self._is_anothers(session, command):
-            text = f"task {command.id!r} is held by another session than this one"
-            self._outbox.reply(session.peer, Response(corr, Reply(403, text)))
+            self._outbox.reply(session.peer, Response(corr, _held_by_another(command.id)))
             return
         reply = self._machine.apply(command, now)
         if kind in _FENCED:
@@ -222,7 +221,7 @@ class RequestHandlers:
         """Perform the commands of a fence but for some, of which the function hears."""
         kept = tuple(each for n, each in enumerate(fence.commands) if n not in refused)
         if self._is_anothers(session, fence):
-            reply = Reply(403, f"task {fence.id!r} is held by another session than this one")
+            reply = _held_by_another(fence.id)
         else:
             reply = self._machine.apply(TaskFence(fence.id, fence.version, kept, fence.full), now)
         if reply.ok:
@@ -262,8 +261,7 @@ class RequestHandlers:
     def _halt(self, session: Session, corr: int, command: TaskHalt, now: int) -> None:
         """Halt a task; if its holder asks for it, the task is parked."""
         if command.version and self._is_anothers(session, command):
-            text = f"task {command.id!r} is held by another session than this one"
-            self._outbox.reply(session.peer, Response(corr, Reply(403, text)))
+            self._outbox.reply(session.peer, Response(corr, _held_by_another(command.id)))
             return
         reply = self._machine.apply(command, now)
         if reply.ok and command.version and reply.task is not None:
@@ -310,8 +308,7 @@ class RequestHandlers:
     def _preload(self, session: Session, corr: int, command: TaskPreload, now: int) -> None:
         """Let the machine check a preload; the engine answers it with the commit."""
         if self._is_anothers(session, command):
-            text = f"task {command.id!r} is held by another session than this one"
-            self._outbox.reply(session.peer, Response(corr, Reply(403, text)))
+            self._outbox.reply(session.peer, Response(corr, _held_by_another(command.id)))
             return
         reply = self._machine.apply(command, now)
         if reply.ok:
@@ -388,3 +385,7 @@ class RequestHandlers:
 
 def _too_many(watches_max: int) -> Reply:
     return Reply(429, f"more than {watches_max} promises watched")
+
+
+def _held_by_another(id_: str) -> Reply:
+    return Reply(403, f"task {id_!r} is held by another session than this one")
