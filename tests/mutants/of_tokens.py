@@ -237,6 +237,22 @@ _OF_GATES: Final = (
         "test_watches.py",
     ),
     _unit(
+        "settlements-told-unasked",
+        None,
+        "a settlement is told to nobody to whom the watch may yet be refused",
+        "understudy.edge.watches.Watches.resolve",
+        swap("if watch.is_permitted:", "if watch:"),
+        "test_watches.py",
+    ),
+    _unit(
+        "early-settlement-lost",
+        None,
+        "a settlement that comes before the permission is told with it",
+        "understudy.edge.watches.Watches._permit",
+        swap("if watch.arrived is not None:", "if not ids:"),
+        "test_watches.py",
+    ),
+    _unit(
         "renewed-for-nobody",
         None,
         "a new session watches for whom it was watched",

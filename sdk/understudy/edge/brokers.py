@@ -285,6 +285,7 @@ class Brokers:
                     self.watches.ask(create.id)  # for those who have joined meanwhile
             if not reply.ok:
                 return reply, None
+            self.watches.permit(create.id)
             if reply.promise is not None and reply.promise.settled:
                 self.watches.resolve((reply.promise,))
                 return reply, reply.promise

@@ -34,9 +34,15 @@ class Watch:
         Set once `record` or `refusal` is there.
     followers
         Called at that moment, each with the watch.
+    is_permitted
+        A broker has accepted this watch. Until then the settlement may be somebody else's to know.
+    arrived
+        A settlement that has come before that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_permitted: bool) -> None:
+        self.is_permitted = is_permitted
+        self.arrived: PromiseRecord | None = None
         self.waiting = 0
         self.done = trio.Event()
         self.record: PromiseRecord | None = None
@@ -76,7 +82,11 @@ class Watches:
         The last who leaves ends the watch.
         """
         asker = ASKER.get()
-        watch = self._watches.setdefault(id_, {}).setdefault(asker, Watch())
+        watches = self._watches.setdefault(id_, {})
+        watch = watches.get(asker)
+        if watch is None:
+            # What the edge asks for itself, no right of somebody else's decides.
+            watch = watches[asker] = Watch(is_permitted=asker is None)
         watch.waiting += 1
         try:
             yield watch
@@ -103,12 +113,18 @@ class Watches:
             for start in range(0, len(its), RENEWED_MAX):
                 self._ask(tuple(its[start : start + RENEWED_MAX]), asker)
 
+    def permit(self, id_: str) -> None:
+        """Note that a broker watches a promise for the one who asks."""
+        self._permit((id_,), ASKER.get())
+
     def resolve(self, records: Iterable[PromiseRecord]) -> None:
-        """Hand out promises that have settled."""
+        """Hand out promises that have settled, to those for whom a broker watches them."""
         for record in records:
-            for watch in self._watches.pop(record.id, {}).values():
-                watch.record = record
-                watch.end()
+            for asker, watch in tuple(self._watches.get(record.id, {}).items()):
+                if watch.is_permitted:
+                    self._end(record, asker)
+                else:
+                    watch.arrived = record
 
     def _ask(self, ids: tuple[str, ...], asker: str | None) -> None:
         try:
@@ -119,7 +135,9 @@ class Watches:
     def _on_reply(self, ids: tuple[str, ...], asker: str | None, answer: Answer) -> None:
         reply = answer.reply if isinstance(answer, Response) else Reply(answer.status, answer.error)
         if reply.ok:
-            self._resolve_for(asker, reply.promises or ())
+            for record in reply.promises or ():
+                self._end(record, asker)
+            self._permit(ids, asker)
         elif len(ids) == 1:
             self._refuse(ids, asker, reply)
         else:
@@ -127,13 +145,20 @@ class Watches:
             for id_ in ids:
                 self._ask((id_,), asker)
 
-    def _resolve_for(self, asker: str | None, records: Iterable[PromiseRecord]) -> None:
-        """Hand out promises to one who has asked, and may have asked for more than others may."""
-        for record in records:
-            watch = self._take(record.id, asker)
+    def _permit(self, ids: Iterable[str], asker: str | None) -> None:
+        for id_ in ids:
+            watch = self._watches.get(id_, {}).get(asker)
             if watch is not None:
-                watch.record = record
-                watch.end()
+                watch.is_permitted = True
+                if watch.arrived is not None:
+                    self._end(watch.arrived, asker)
+
+    def _end(self, record: PromiseRecord, asker: str | None) -> None:
+        """Hand a settled promise to those with one identity."""
+        watch = self._take(record.id, asker)
+        if watch is not None:
+            watch.record = record
+            watch.end()
 
     def _refuse(self, ids: Iterable[str], asker: str | None, reply: Reply) -> None:
         for id_ in ids:

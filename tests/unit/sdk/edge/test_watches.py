@@ -86,3 +86,29 @@ def test_a_new_session_watches_for_the_same_ones() -> None:
         # One of several is refused, so each is asked for by itself, for the same one.
         broker.replies[-3](Response(0, Reply(403, "b is not ann's")))
         assert broker.sent[3:] == [(PromiseWatch(("a",)), "ann"), (PromiseWatch(("b",)), "ann")]
+
+
+def test_a_settlement_is_told_to_nobody_to_whom_the_watch_may_yet_be_refused() -> None:
+    """Whoever asks again and again would otherwise be told what another one waits for."""
+    broker = Broker()
+    with broker.waiting("ann") as ann, broker.waiting("bob") as bob, broker.waiting("cid") as cid:
+        broker.replies[0](Response(0, Reply(200)))
+        broker.watches.resolve([RECORD])
+        assert (ann.record, bob.record, cid.record) == (RECORD, None, None)
+        broker.replies[1](Response(0, Reply(403, "bob may not")))
+        broker.replies[2](Response(0, Reply(200)))
+        assert (bob.record, cid.record) == (None, RECORD)
+        assert bob.refusal is not None
+
+
+def test_a_create_that_watches_permits_its_own_watch() -> None:
+    broker = Broker()
+    token = ASKER.set("ann")
+    try:
+        with broker.watches.waiting("a") as ann, broker.waiting("bob") as bob:
+            ASKER.set("ann")
+            broker.watches.permit("a")
+            broker.watches.resolve([RECORD])
+            assert (ann.record, bob.record) == (RECORD, None)
+    finally:
+        ASKER.reset(token)
