@@ -71,6 +71,17 @@ class RabbitServer(Server):
         self.wait_until_it_listens()
         eventually(self._answers, 60.0)
 
+    def wait_until_kept(self, queue: str) -> None:
+        """Return when a queue would survive a kill: its declaration is written with a delay."""
+        node = self.folder / "mnesia" / "rabbit@localhost"
+        name = queue.encode()
+
+        def is_kept() -> bool:
+            files = (file for end in ("LOG", "DCL", "DCD") for file in node.glob(f"*.{end}"))
+            return any(name in file.read_bytes() for file in files)
+
+        eventually(is_kept, 60.0)
+
     def _answers(self) -> bool:
         try:
             pika.BlockingConnection(pika.URLParameters(self.url)).close()

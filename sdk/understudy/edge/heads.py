@@ -1,16 +1,22 @@
-"""Checks of a request's head, before Hypercorn acts on it.
+"""Checks of heads: of a request's before Hypercorn acts on it, and of an answer's.
 
 - HTTP/2 in clear is not spoken: nobody needs it here, and each of its frames is another way to keep
   a server busy. A wish to change to it is ignored, as HTTP allows.
 - A request with both a length and chunks is refused, for every path: a proxy in front may believe
   the one, and the edge the other, so that a body is taken for a request of somebody else's.
 - WebSockets are not compressed: a megabyte can stand for a gigabyte.
+- An answer after which Hypercorn closes the connection says so, or the client may send its next
+  request there and hear nothing.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import h11
 from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response
 from hypercorn.protocol.h11 import H11Protocol
 
 
@@ -20,6 +26,16 @@ class RefusedHeadError(Exception):
 
 class Http1(H11Protocol):
     """HTTP/1.1 as Hypercorn speaks it, and nothing else."""
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send what an application answers."""
+        if isinstance(event, Response) and event.status_code >= 200 and self._will_close():
+            event = replace(event, headers=[*event.headers, (b"connection", b"close")])
+        await super().stream_send(event)
+
+    def _will_close(self) -> bool:
+        """Return whether the body has yet to come, which nobody will read, or the edge ends."""
+        return self.connection.their_state is h11.SEND_BODY or self.context.terminated.is_set()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Take the place of the check that changes to HTTP/2."""

@@ -29,7 +29,11 @@ class RabbitMQ:
         self._published = 0
         with self.connect() as connection:
             connection.channel().queue_declare(self.name, durable=True)
-        self.kill, self.start = server.kill, server.start
+        self.start = server.start
+
+    def kill(self) -> None:
+        self.server.wait_until_kept(self.name)
+        self.server.kill()
 
     def connect(self) -> pika.BlockingConnection:
         return pika.BlockingConnection(pika.URLParameters(self.server.url))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -53,6 +55,17 @@ def test_requests(places: tuple[str, str], method: str, path: str, body: bytes) 
         # To read is harmless: the page does not get the answer.
         assert client.get("/health", headers=headers).status_code == 200
         assert client.post("/", content=CREATE % b"own", headers={"Origin": url}).is_success
+
+
+def test_a_refusal_before_the_body_says_that_the_connection_ends(places: tuple[str, str]) -> None:
+    """Its client would send the next request there, and hear nothing."""
+    host, port = places[0].split(":")
+    head = f"POST / HTTP/1.1\r\nhost: {places[0]}\r\norigin: http://evil.example\r\n"
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(f"{head}content-length: 1\r\n\r\n".encode())
+        answer = b"".join(iter(partial(client.recv, 65536), b""))
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert b"\r\nconnection: close\r\n" in answer
 
 
 def test_older_streams(places: tuple[str, str]) -> None:

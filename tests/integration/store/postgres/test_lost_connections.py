@@ -245,7 +245,7 @@ def test_a_database_that_stays_away_stops_the_store(
     engine = opened(url)
     insert(engine, "a")
     own.stop()
-    with pytest.raises(StoreError, match="has been away for 1 s: connection"):
+    with pytest.raises(StoreError, match=r"has been away for \d+ s: connection"):
         insert(engine, "b")
     with pytest.raises(StoreError, match="has been away"):
         insert(engine, "c")

@@ -29,6 +29,7 @@ from understudy_store.engines.base import Read
 from understudy_store.engines.postgres import keeper, log
 from understudy_store.engines.postgres.connections import Link
 from understudy_store.engines.postgres.holdings import read_holdings
+from understudy_store.engines.postgres.keeper import Keeper
 from understudy_store.engines.postgres.shared_engine import SharedPostgresEngine
 from understudy_store.engines.postgres.writer import LEASE_S
 from understudy_store.engines.shared import Holdings, SharedEngine
@@ -38,6 +39,16 @@ from understudy_store.slots import SLOTS, shared_out, slot_of
 from understudy_store.store import Store
 
 Join = Callable[..., SharedPostgresEngine]
+
+
+def end_looks(monkeypatch: pytest.MonkeyPatch, *engines: SharedPostgresEngine) -> None:
+    """Return once no look of these brokers is under way; none comes after."""
+    ended = {engine.engine.keeper: threading.Event() for engine in engines}
+    monkeypatch.setattr(Keeper, "_look", lambda self: ended[self].set())
+    for keeper_, has_ended in ended.items():
+        assert keeper_ is not None
+        keeper_.look_soon()
+        assert has_ended.wait(60.0)
 
 
 def schedule(id_: str) -> ScheduleRecord:
@@ -134,8 +145,8 @@ def test_only_own_slots_are_handed_over_and_only_to_the_living(join: Join, url: 
 def test_a_fenced_broker_hands_nothing_over(
     join: Join, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "LOOK_S", 3600.0)
     a, b = join("a"), join("b")
+    end_looks(monkeypatch, a, b)
     rows(url, f"update writer set fenced = true where id = {a.writer} returning id")
     with pytest.raises(StoreFencedError):
         a.hand_over({slot_at(a, 0): b.writer})
@@ -382,8 +393,8 @@ def test_memory_is_fresh_for_a_part_of_a_lease_after_a_beat(
     """Another broker may take over once the lease is over, and not before."""
     a = join("a")
     assert a.is_fresh()
+    end_looks(monkeypatch, a)
     beaten_at = a.engine.keeper._beaten_at  # type: ignore[union-attr]  # there is one
-    monkeypatch.setattr(keeper, "LOOK_S", 3600.0)
     for part, fresh in ((0.79, True), (0.81, False)):
         monkeypatch.setattr(keeper, "elapsed_s", lambda at=part: beaten_at + at * LEASE_S)
         # Commits do not count: the pulse is as old as it was.
