@@ -117,6 +117,8 @@ class Authorization:
         self._grant_of = grant_of
         self._view = view
         self._is_here = is_here
+        #: the command that is decided about now
+        self._case = _Case(view, is_here)
 
     @property
     def is_on(self) -> bool:
@@ -207,11 +209,14 @@ class Authorization:
                 return text
             identity, command = command.identity, command.command
         grant = NOTHING if identity is None else grant_of(identity) or NOTHING
-        return self._row(_Case(session, identity, grant, self._view, self._is_here), command)
+        case = self._case
+        case.session, case.identity, case.grant = session, identity, grant
+        return self._row(case, command)
 
     def fenced(self, session: Asker, identity: str | None, fence: TaskFence) -> dict[int, str]:
         """Return the places of the commands in a fence that may not be performed, each with why."""
-        case = _Case(session, identity, self.grant(identity), self._view, self._is_here)
+        case = self._case
+        case.session, case.identity, case.grant = session, identity, self.grant(identity)
         return case.fenced(fence.id, fence.commands)
 
     def _delegation_refusal(self, session: Asker, identity: str) -> str | None:
@@ -234,12 +239,11 @@ class Authorization:
             ):
                 return case.held(id_)  # What is in a fence, `fenced` decides.
             case TaskSuspend(id=id_, awaited=awaited):
-                others = [each for each in awaited if not each.startswith(f"{id_}.")]
-                return case.held(id_) or case.read(others)
-            case PromiseWatch(ids=ids):
-                return case.read(ids)
+                return case.held(id_) or case.awaited(awaited, f"{id_}.")
             case PromiseGet(id=id_) | TaskGet(id=id_):
                 return case.read((id_,))
+            case PromiseWatch(ids=ids):
+                return case.read(ids)
             case PromiseCreate() | TaskCreate():
                 return case.create(command)
             case PromiseUnwatch() | TaskHeartbeat():
@@ -279,36 +283,39 @@ class Authorization:
 
 
 class _Case:
-    """One command of one asker: each method is a question that rows ask."""
+    """One command of one asker: each method is a question that rows ask.
 
-    __slots__ = ("_grant", "_identity", "_is_here", "_session", "_view")
+    One object serves for all commands, one after the other: to make one takes a quarter of a
+    decision's time.
 
-    def __init__(
-        self,
-        session: Asker,
-        identity: str | None,
-        grant: Grant,
-        view: MachineView,
-        is_here: Callable[[str], bool],
-    ) -> None:
-        self._is_here = is_here
-        self._session = session
-        self._identity = identity
-        self._grant = grant
+    Attributes
+    ----------
+    session, identity, grant
+        Who asks, for whom, and what that one may do. Set for each command.
+    """
+
+    __slots__ = ("_is_here", "_view", "grant", "identity", "session")
+
+    session: Asker
+    identity: str | None
+    grant: Grant
+
+    def __init__(self, view: MachineView, is_here: Callable[[str], bool]) -> None:
         self._view = view
+        self._is_here = is_here
 
     def create(self, create: PromiseCreate | TaskCreate) -> str | None:
         id_, tags = create.id, create.tags
-        if not self._grant.ids.has(id_) and not self._holds_above(id_):
+        if not self.grant.ids.has(id_) and not self._holds_above(id_):
             return self._lacks("ids", id_)
         # A call graph takes in nothing from strangers. What a function creates at another broker
         # than its own names a task that is not here.
         branch = tags.get(TAG_BRANCH)
-        is_far = self._session.kind == "node" and branch is not None and not self._is_here(branch)
+        is_far = self.session.kind == "node" and branch is not None and not self._is_here(branch)
         for tag in _GRAPH_TAGS:
             place = tags.get(tag)
             if place is not None and not (
-                is_far or self._grant.ids.has(place) or self._holds_above(place)
+                is_far or self.grant.ids.has(place) or self._holds_above(place)
             ):
                 return self._lacks("ids", place)
         return self.call(tags.get(TAG_TARGET))
@@ -323,7 +330,7 @@ class _Case:
             is_own = command.id.startswith(below)
             if isinstance(command, PromiseSettle):
                 text = None if is_own else self.settle(command.id)
-            elif is_own or self._grant.ids.has(command.id):
+            elif is_own or self.grant.ids.has(command.id):
                 text = self._graph(command.tags, places, below)
                 text = text or self.call(command.tags.get(TAG_TARGET))
             else:
@@ -337,26 +344,33 @@ class _Case:
             place = tags.get(tag)
             if place is None or place in places or place.startswith(below):
                 continue
-            if not self._grant.ids.has(place):
+            if not self.grant.ids.has(place):
                 return self._lacks("ids", place)
         return None
 
     def read(self, ids: Iterable[str]) -> str | None:
         for id_ in ids:
-            if not self._grant.ids.has(id_) and not self._is_own(id_):
+            if not self.grant.ids.has(id_) and not self._is_own(id_):
+                return self._lacks("ids", id_)
+        return None
+
+    def awaited(self, ids: Iterable[str], below: str) -> str | None:
+        """Decide about what a function waits for, which is mostly below its own task."""
+        for id_ in ids:
+            if not (id_.startswith(below) or self.grant.ids.has(id_) or self._is_own(id_)):
                 return self._lacks("ids", id_)
         return None
 
     def settle(self, id_: str) -> str | None:
-        if not self._grant.settle.has(id_) and not self._holds_above(id_):
+        if not self.grant.settle.has(id_) and not self._holds_above(id_):
             return self._lacks("settle", id_)
         task = self._view.task(id_)
-        if task is not None and task.pid is not None and task.pid != self._session.pid:
+        if task is not None and task.pid is not None and task.pid != self.session.pid:
             return f"a node performs the call {_short(id_)}: only that node may settle it"
         return None
 
     def cancel(self, id_: str) -> str | None:
-        if self._grant.cancel.has(id_) or self._is_own(id_):
+        if self.grant.cancel.has(id_) or self._is_own(id_):
             return None
         return self._lacks("cancel", id_)
 
@@ -364,60 +378,58 @@ class _Case:
         record = self._view.record(id_)
         if record is not None and (target := record.tags.get(TAG_TARGET)) is not None:
             group = group_of(target)
-            if self._grant.serve.has(group):
+            if self.grant.serve.has(group):
                 return None
-            if self._grant.ids.has(id_):
+            if self.grant.ids.has(id_):
                 return self._lacks("serve", group)
         # Whoever may not read the id learns neither whether it exists nor its group.
-        return (
-            None if self._grant.serve.has_all("") else self._lacks("serve", "the group of the id")
-        )
+        return None if self.grant.serve.has_all("") else self._lacks("serve", "the group of the id")
 
     def held(self, id_: str) -> str | None:
         """Decide about a command of a task's holder, which the handlers check.
 
         An edge holds tasks for clients that are no peers, so it is asked whether they could.
         """
-        return self.serve(id_) if self._session.kind == "edge" else None
+        return self.serve(id_) if self.session.kind == "edge" else None
 
     def search(self, prefix: str, origin: str | None) -> str | None:
-        if self._grant.search.has_all(prefix):
+        if self.grant.search.has_all(prefix):
             return None
-        if origin is not None and (self._grant.search.has(origin) or self._is_own(origin)):
+        if origin is not None and (self.grant.search.has(origin) or self._is_own(origin)):
             return None
         return self._lacks("search", prefix)
 
     def search_tasks(self, group: str | None) -> str | None:
-        if "tasks" in self._grant.admin or (group is not None and self._grant.serve.has(group)):
+        if "tasks" in self.grant.admin or (group is not None and self.grant.serve.has(group)):
             return None
         return self._lacks("admin", "tasks")
 
     def admin(self, name: str) -> str | None:
-        return None if name in self._grant.admin else self._lacks("admin", name)
+        return None if name in self.grant.admin else self._lacks("admin", name)
 
     def create_schedule(self, create: ScheduleCreate) -> str | None:
         # What the template puts in the place of a date comes after its fixed beginning.
         beginning = create.promise_id.replace("{id}", create.id).partition("{")[0]
         text = self.among("schedule", create.id)
-        if text is None and not self._grant.ids.has(beginning):
+        if text is None and not self.grant.ids.has(beginning):
             text = self._lacks("ids", beginning)
         for tag in _GRAPH_TAGS:
             place = create.promise_tags.get(tag)
-            if text is None and place is not None and not self._grant.ids.has(place):
+            if text is None and place is not None and not self.grant.ids.has(place):
                 text = self._lacks("ids", place)
         return text or self.call(create.promise_tags.get(TAG_TARGET))
 
     def functions(self, group: str) -> str | None:
-        if self._grant.call.has(group) or self._grant.serve.has(group):
+        if self.grant.call.has(group) or self.grant.serve.has(group):
             return None
         return self._lacks("call", group)
 
     def among(self, right: str, id_: str) -> str | None:
-        names: Names = getattr(self._grant, right)
+        names: Names = getattr(self.grant, right)
         return None if names.has(id_) else self._lacks(right, id_)
 
     def all_among(self, right: str, prefix: str) -> str | None:
-        names: Names = getattr(self._grant, right)
+        names: Names = getattr(self.grant, right)
         return None if names.has_all(prefix) else self._lacks(right, prefix)
 
     def call(self, address: str | None) -> str | None:
@@ -427,12 +439,12 @@ class _Case:
             group = group_of(address)
         except InvalidAddressError:
             return None  # The machine refuses it, and says why.
-        return None if self._grant.call.has(group) else self._lacks("call", group)
+        return None if self.grant.call.has(group) else self._lacks("call", group)
 
     def _is_own(self, id_: str) -> bool:
         """Return whether the asker has created a promise, or holds a task above it."""
         record = self._view.record(id_)
-        if record is not None and record.tags.get(TAG_IDENTITY) == self._identity:
+        if record is not None and record.tags.get(TAG_IDENTITY) == self.identity:
             return True
         return self._holds_above(id_)
 
@@ -440,13 +452,13 @@ class _Case:
         """Return whether the asker holds the task of a promise, or one that is above it."""
         while id_:
             task = self._view.task(id_)
-            if task is not None and task.pid is not None and task.pid == self._session.pid:
+            if task is not None and task.pid is not None and task.pid == self.session.pid:
                 return True
             id_ = id_.rpartition(".")[0]
         return False
 
     def _lacks(self, right: str, name: str) -> str:
-        return _lacks(self._identity, right, name)
+        return _lacks(self.identity, right, name)
 
 
 def whose(session: Asker, command: AnyCommand) -> str | None:
