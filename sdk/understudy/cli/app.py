@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "connector": "understudy.cli.commands.connector",
     "invoke": "understudy.cli.commands.invoke",
     "tree": "understudy.cli.commands.tree",
+    "why": "understudy.cli.commands.why",
     "groups": "understudy.cli.commands.groups",
     "brokers": "understudy.cli.commands.brokers",
     "slots": "understudy.cli.commands.slots",

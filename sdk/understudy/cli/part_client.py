@@ -6,7 +6,8 @@ broker that answers is asked by itself, and whoever shows the result says which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from understudy.cli.deployment import BrokerStatus, ask, read_statuses
 from understudy.client.address import broker_address
@@ -15,7 +16,7 @@ from understudy.client.sealed_records import SealedRecords
 from understudy.errors import BrokerUnavailableError
 from understudy_broker.link.merging import merge_reports
 from understudy_broker.protocol.messages import AnyCommand, GroupsReport
-from understudy_store.commands import PromiseGet, PromiseSearch, Reply, TaskGet
+from understudy_store.commands import PromiseGet, PromiseSearch, Reply, TaskGet, TaskSearch
 from understudy_store.records import PromiseRecord, TaskRecord
 from understudy_store.slots import slot_of
 
@@ -78,17 +79,21 @@ class PartClient:
         [reply] = self._ask(owner, [PromiseGet(id)])
         return reply.promise
 
-    def promises(self, *, prefix: str = "", origin: str | None = None) -> Iterator[PromiseRecord]:
+    def promises(
+        self, *, state: str | None = None, prefix: str = "", origin: str | None = None
+    ) -> Iterator[PromiseRecord]:
         """Search promises at these brokers."""
-        for status in self._present:
-            cursor: str | None = None
-            while True:
-                search = PromiseSearch(None, {}, prefix, origin, PAGE_MAX, cursor)
-                [reply] = self._ask(status, [search])
-                yield from reply.promises or ()
-                cursor = reply.cursor
-                if cursor is None:
-                    break
+        for reply in self._pages(
+            lambda cursor: PromiseSearch(state, {}, prefix, origin, PAGE_MAX, cursor)
+        ):
+            yield from reply.promises or ()
+
+    def tasks(
+        self, *, state: str | None = None, group: str | None = None, limit: int | None = None
+    ) -> Iterator[TaskRecord]:
+        """Search tasks at these brokers; at most `limit`."""
+        pages = self._pages(lambda cursor: TaskSearch(state, group, PAGE_MAX, cursor))
+        return islice((task for reply in pages for task in reply.tasks or ()), limit)
 
     def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
         """Read the tasks of those promises that have one, by id."""
@@ -103,6 +108,16 @@ class PartClient:
                 if reply.task is not None:
                     found[reply.task.id] = reply.task
         return found
+
+    def _pages(self, search: Callable[[str | None], AnyCommand]) -> Iterator[Reply]:
+        for status in self._present:
+            cursor: str | None = None
+            while True:
+                [reply] = self._ask(status, [search(cursor)])
+                yield reply
+                cursor = reply.cursor
+                if cursor is None:
+                    break
 
     def _owner(self, id: str) -> BrokerStatus | None:
         slot = slot_of(id)

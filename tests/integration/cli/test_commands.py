@@ -72,6 +72,16 @@ def test_tree_and_groups_name_a_group_without_nodes(cli: Cli) -> None:
     )
     _, out, _ = cli("groups")
     assert "Nothing serves group nobody: 1 task waits" in out
+    code, out, _ = cli("why", "lost-1")
+    assert (code, out.count("nothing serves group nobody yet")) == (0, 1)
+    assert "    → understudy node app:runtime --group nobody" in out.splitlines()
+    [reason] = call(cli, "why", "lost-1")["reasons"]
+    assert reason["ids"] != ["lost-1"]
+    assert cli("why", "nobody")[1].startswith("Group nobody: 0 nodes, 1 task waits, the oldest for")
+    assert cli("why", "g")[1].startswith("Group g: 1 node; nothing keeps its calls")
+    code, _, error = cli("why", "nothing")
+    assert code == 1
+    assert "neither a call nor a group 'nothing'" in error
     groups = {group["name"]: group for group in call(cli, "groups")["groups"]}
     assert [node["name"] for node in groups["g"]["nodes"]] == ["g-1"]
     node = groups["g"]["nodes"][0]
