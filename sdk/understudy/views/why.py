@@ -23,6 +23,7 @@ from understudy_store.records import (
     PENDING,
     PROMISE_WORDS,
     TAG_BRANCH,
+    TAG_DELAY,
     TAG_EXTERNAL,
     TAG_PARENT,
     TAG_SCOPE,
@@ -272,9 +273,9 @@ class _Walk:
                 f"has failed {_times(task.failures)}: {retry_text(task)}",
                 f"understudy tasks retry {shlex.quote(task.id)}",
             )
-        if (task.retry_at or 0) > now:
-            left = duration((task.retry_at or 0) - now)
-            return Reason(f"is not due before {clock_time(task.retry_at or 0)}, in {left}")
+        due_at = int(record.tags.get(TAG_DELAY, "0"))  # The store has checked that it is a number.
+        if due_at > now:
+            return Reason(f"is not due before {clock_time(due_at)}, in {duration(due_at - now)}")
         name = Node(record).group or task.target
         group = self._groups.get(name)
         if (why := why_queued(record, self._facts.report)) is not None:
