@@ -72,9 +72,9 @@ def test_tree_and_groups_name_a_group_without_nodes(cli: Cli) -> None:
     )
     _, out, _ = cli("groups")
     assert "Nothing serves group nobody: 1 task waits" in out
-    code, out, _ = cli("why", "lost-1")
-    assert (code, out.count("nothing serves group nobody yet")) == (0, 1), out
-    assert "    → understudy node app:runtime --group nobody" in out.splitlines()
+    code, why, _ = cli("why", "lost-1")
+    assert (code, why.count("nothing serves group nobody yet")) == (0, 1), why
+    assert "    → understudy node app:runtime --group nobody" in why.splitlines()
     [reason] = call(cli, "why", "lost-1")["reasons"]
     assert reason["ids"] != ["lost-1"]
     assert cli("why", "nobody")[1].startswith("Group nobody: 0 nodes, 1 task waits, the oldest for")

@@ -115,7 +115,8 @@ def test_retries_delays_and_parked_tasks() -> None:
     [reason] = explain(pending("p"), tasks=(retried,)).reasons
     assert reason.text.startswith(f"has failed once: {cause}; attempt 2 comes at ")
     assert reason.advice == "understudy tasks retry p"
-    [reason] = explain(pending("p"), tasks=(task("p", "pending", retry_at=NOW + 60_000),)).reasons
+    delayed = pending("p", delay=str(NOW + 60_000))
+    [reason] = explain(delayed, tasks=(task("p", "pending", retry_at=NOW + 60_000),)).reasons
     assert reason.text.startswith("is not due before ")
     assert reason.text.endswith(", in 1 min 0 s")
     parked = task("p", "halted", deaths=4, cause="its holder vanished 4 times in a row")
