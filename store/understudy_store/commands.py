@@ -181,6 +181,12 @@ class TaskContinue(Command, tag="task.continue", frozen=True):
     id: str
 
 
+class TaskRetry(Command, tag="task.retry", frozen=True):
+    """Have a task offered at once whose attempt has failed, instead of when its retry is due."""
+
+    id: str
+
+
 class TaskGet(Command, tag="task.get", frozen=True):
     id: str
 
@@ -245,6 +251,7 @@ StoreCommand: TypeAlias = (
     | TaskHeartbeat
     | TaskHalt
     | TaskContinue
+    | TaskRetry
     | TaskGet
     | TaskPreload
     | TaskSearch

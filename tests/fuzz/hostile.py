@@ -242,6 +242,7 @@ class Hostile:
             c.TaskHeartbeat(pid, ((id_, version),)),
             c.TaskHalt(id_, "", draw.choice([0, version])),
             c.TaskContinue(id_),
+            c.TaskRetry(id_),
             c.TaskGet(id_),
             c.TaskPreload(id_, version),
             c.TaskSearch(limit=5, cursor=id_),

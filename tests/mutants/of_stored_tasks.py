@@ -201,6 +201,22 @@ _TASK_RULES: Final = (
         _CRASH_COUNTS,
     ),
     _mutant(
+        "retry-of-what-has-not-failed",
+        21,
+        "only a task of which an attempt has failed is retried at once",
+        "understudy_store.machine.tasks.retry",
+        swap("not task.failures", "not task.version"),
+        "machine/test_tasks.py::test_a_retry_is_made_now_if_asked",
+    ),
+    _mutant(
+        "retry-stays-due-later",
+        21,
+        "a retry that somebody asks for is due now",
+        "understudy_store.machine.task_moves.offer_now",
+        swap("arm_offer(s, task, now)", "arm_offer(s, task, task.retry_at)"),
+        "machine/test_tasks.py::test_a_retry_is_made_now_if_asked",
+    ),
+    _mutant(
         "death-without-a-cause",
         19,
         "crashes have a cause",

@@ -23,6 +23,7 @@ from understudy_store.commands import (
     ScheduleDelete,
     TaskContinue,
     TaskHalt,
+    TaskRetry,
 )
 
 #: records that wait to be written
@@ -35,7 +36,10 @@ TOO_MANY_MAX: Final = 1
 #: Commands that are audited, whoever sends them and however they end. What a function does to
 #: promises comes in fences, and is the function's own.
 AUDITED: Final = frozenset(
-    {PromiseSettle, PromiseCancel, ScheduleCreate, ScheduleDelete, TaskHalt, TaskContinue}
+    {
+        *(PromiseSettle, PromiseCancel, ScheduleCreate, ScheduleDelete),
+        *(TaskHalt, TaskContinue, TaskRetry),
+    }
 )
 _FORBIDDEN: Final = 403
 _TOO_MANY: Final = 429

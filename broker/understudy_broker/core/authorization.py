@@ -57,6 +57,7 @@ from understudy_store.commands import (
     TaskHeartbeat,
     TaskPreload,
     TaskRelease,
+    TaskRetry,
     TaskSearch,
     TaskSuspend,
 )
@@ -266,6 +267,8 @@ class Authorization:
                 return case.held(id_) if version else case.admin("halt")
             case TaskContinue():
                 return case.admin("continue")
+            case TaskRetry():
+                return case.admin("retry")
             case ScheduleCreate():
                 return case.create_schedule(command)
             case ScheduleGet(id=id_) | ScheduleDelete(id=id_):

@@ -29,6 +29,7 @@ from understudy_store.commands import (
     TaskHalt,
     TaskPreload,
     TaskRelease,
+    TaskRetry,
     TaskSuspend,
 )
 from understudy_store.machine import elsewhere
@@ -53,6 +54,7 @@ _BY_ID: Final = frozenset(
         TaskHalt,
         TaskPreload,
         TaskRelease,
+        TaskRetry,
     }
 )
 

@@ -56,6 +56,7 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.TaskHeartbeat: tasks.heartbeat,
     c.TaskHalt: tasks.halt,
     c.TaskContinue: tasks.continue_,
+    c.TaskRetry: tasks.retry,
     c.TaskGet: tasks.get,
     c.TaskPreload: tasks.preload,
     c.TaskSearch: tasks.search,

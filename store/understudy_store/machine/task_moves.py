@@ -56,6 +56,14 @@ def arm_offer(s: State, task: Task, due_at: int) -> None:
     s.offers_due.arm(due_at, task.id)
 
 
+def offer_now(s: State, task: Task, now: int) -> None:
+    """Have the sweep offer a pending task now, instead of when it would have."""
+    assert task.retry_at is not None
+    s.offers_due.disarm(task.retry_at, task.id)
+    arm_offer(s, task, now)
+    s.dirty[task.id] = s.promises[task.id]
+
+
 def suspend(s: State, task: Task) -> None:
     """Move to suspended; its node keeps the activation warm."""
     assert task.pid is not None

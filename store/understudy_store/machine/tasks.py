@@ -18,6 +18,7 @@ from understudy_store.commands import (
     TaskHeartbeat,
     TaskPreload,
     TaskRelease,
+    TaskRetry,
     TaskSearch,
     TaskSuspend,
 )
@@ -287,6 +288,18 @@ def continue_(s: State, c: TaskContinue, now: int) -> Reply:
     check_event(promise, task, "continue")
     crash_counts.reset(s, task)
     task_moves.make_pending(s, task, "continue", now)
+    return Reply(200, None, promise.record, task.record())
+
+
+def retry(s: State, c: TaskRetry, now: int) -> Reply:
+    """Offer a task now whose attempt has failed, instead of when its retry is due."""
+    promise, task = require(s, c.id, now)
+    if task.state != "pending":
+        raise Refusal(409, f"task {task.id!r} is {TASK_WORDS[task.state]}", promise.record)
+    if not task.failures:
+        text = f"no attempt of task {task.id!r} has failed, so there is nothing to retry"
+        raise Refusal(409, text, promise.record)
+    task_moves.offer_now(s, task, now)
     return Reply(200, None, promise.record, task.record())
 
 

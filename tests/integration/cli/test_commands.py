@@ -135,6 +135,8 @@ def test_tasks_are_halted_and_continued(cli: Cli) -> None:
     assert call(cli, "tasks", "continue", "halt-1")["state"] == "queued"
     code, _, err = cli("tasks", "continue", "halt-1")
     assert (code, "task 'halt-1' is queued" in err) == (3, True)
+    code, _, err = cli("tasks", "retry", "halt-1")
+    assert (code, "no attempt of task 'halt-1' has failed" in err) == (3, True)
     cli("invoke", "halt-2", "greet", "--target", "idle", "--delay", "1h")
     for id in ("halt-1", "halt-2"):
         call(cli, "tasks", "halt", id)

@@ -1,4 +1,4 @@
-"""``understudy tasks``: read, search, halt and continue tasks."""
+"""``understudy tasks``: read, search, halt, continue and retry tasks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.
 
 @app.callback()
 def tasks() -> None:
-    """Read, search, halt and continue tasks.
+    """Read, search, halt, continue and retry tasks.
 
     \b
     Examples:
@@ -93,17 +93,45 @@ def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
 
     Exits with 1 if one of the tasks does not exist or is not halted; the others go on.
     """
+    from understudy_store.commands import TaskContinue
+
+    return _show_replies("continue", [TaskContinue(id) for id in ids], as_json, url)
+
+
+@app.command()
+def retry(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
+    """Have calls tried again at once whose last attempt has failed, instead of when that is due.
+
+    The attempts that a call has left stay as many as they are.
+
+    --json prints one object, as get does; for several tasks a list of them.
+
+    \b
+    Example:
+      understudy tasks retry order-7
+
+    Exits with 1 if one of the tasks does not exist, or does not wait for its next attempt; the
+    others go on.
+    """
+    from understudy_store.commands import TaskRetry
+
+    return _show_replies("retry", [TaskRetry(id) for id in ids], as_json, url)
+
+
+def _show_replies(
+    name: str, commands: Sequence[StoreCommand], as_json: bool, url: str | None
+) -> int:
+    """Send commands for tasks, and show what these are then."""
     from understudy.cli.client import Client
     from understudy.cli.errors import explain
     from understudy.cli.json_data import print_json
     from understudy.views.records import task_json
     from understudy_actors.errors import CommandError
-    from understudy_store.commands import TaskContinue
 
-    if len(ids) == 1:
-        return _show_reply(TaskContinue(ids[0]), as_json, url)
+    if len(commands) == 1:
+        return _show_reply(commands[0], as_json, url)
     with Client(url) as client:
-        replies = list(client.commands([TaskContinue(id) for id in ids]))
+        replies = list(client.commands(commands))
     found = [reply.task for reply in replies if not isinstance(reply, CommandError) and reply.task]
     if as_json:
         print_json([task_json(task) for task in found])
@@ -111,7 +139,7 @@ def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
         out_painted(_table(found))
     refused = [reply for reply in replies if isinstance(reply, CommandError)]
     for error in refused:
-        err(f"understudy tasks continue: {explain(error)[0]}")
+        err(f"understudy tasks {name}: {explain(error)[0]}")
     return 1 if refused else 0
 
 

@@ -24,6 +24,7 @@ from understudy_store.commands import (
     TaskFence,
     TaskFulfill,
     TaskHalt,
+    TaskRetry,
 )
 from understudy_store.records import Value, pid_of
 
@@ -80,6 +81,7 @@ def test_what_changes_something_from_outside_is_noted_without_values(
         PromiseCancel("none", value),
         TaskHalt("p", "because"),
         TaskContinue("p"),
+        TaskRetry("p"),
         ScheduleDelete("s"),
     ):
         rig.reply(A if isinstance(command, TaskFence) else C, command)
@@ -93,6 +95,7 @@ def test_what_changes_something_from_outside_is_noted_without_values(
         ("promise.cancel", "none", 404),
         ("task.halt", "p", 200),
         ("task.continue", "p", 200),
+        ("task.retry", "p", 409),
         ("schedule.delete", "s", 404),
     ]
     assert all(each["identity"] == "callers" for each in found)

@@ -48,6 +48,7 @@ from understudy_store.commands import (
     TaskHeartbeat,
     TaskPreload,
     TaskRelease,
+    TaskRetry,
     TaskSearch,
     TaskSuspend,
 )
@@ -114,6 +115,7 @@ ROWS: list[tuple[AnyCommand, dict[str, Any]]] = [
     (TaskSearch(), {"admin": frozenset({"tasks"})}),
     (TaskHalt("a/1"), {"admin": frozenset({"halt"})}),
     (TaskContinue("a/1"), {"admin": frozenset({"continue"})}),
+    (TaskRetry("a/1"), {"admin": frozenset({"retry"})}),
     (
         ScheduleCreate("a/s", "* * * * *", "b/{timestamp}", 1, promise_tags=CALL),
         {"schedule": names("a/"), "ids": names("b/"), "call": names("g")},

@@ -29,6 +29,7 @@ from understudy_store.commands import (
     TaskHalt,
     TaskHeartbeat,
     TaskRelease,
+    TaskRetry,
     TaskSuspend,
 )
 from understudy_store.records import (
@@ -178,6 +179,8 @@ class Chooser(ABC):
             task = self.task("acquired", "suspended", "pending")
             # A holder that cannot go on says its version.
             return TaskHalt(task.id, "why", self.random.choice([0, 0, task.version]))
+        if chance < 0.5:
+            return TaskRetry(self.task("pending").id)
         if chance < 0.8:
             return TaskContinue(self.task("halted").id)
         if chance < 0.9:

@@ -23,6 +23,7 @@ from understudy_store.commands import (
     TaskHalt,
     TaskPreload,
     TaskRelease,
+    TaskRetry,
     TaskSuspend,
 )
 
@@ -65,6 +66,7 @@ OF_COMMANDS: Final[dict[tuple[type, int], frozenset[Edge]]] = {
         }
     ),
     (TaskContinue, 200): frozenset({("halted", "pending")}),
+    (TaskRetry, 200): frozenset({("pending", "pending")}),
 }
 
 #: What else may happen to a task, by the kind of step.

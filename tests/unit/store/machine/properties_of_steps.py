@@ -30,6 +30,7 @@ from understudy_store.commands import (
     TaskFulfill,
     TaskHalt,
     TaskRelease,
+    TaskRetry,
     TaskSuspend,
 )
 from understudy_store.engines.base import Read
@@ -318,6 +319,8 @@ def p21(before: View, after: View, step: Step) -> None:
         if old is not None and old.retry_at is not None:
             if key in offered:
                 assert old.retry_at <= step.now < new.retry_at, ("p21", old, new, step)
+            elif isinstance(step.command, TaskRetry) and step.command.id == key and new != old:
+                assert (old.failures > 0, new.retry_at) == (True, step.now), ("p21", old, new)
             else:
                 assert new.retry_at == old.retry_at, ("p21", old, new, step)
         elif key in offered:

@@ -23,6 +23,7 @@ from understudy_store.commands import (
     TaskHalt,
     TaskPreload,
     TaskRelease,
+    TaskRetry,
     TaskSuspend,
 )
 from understudy_store.records import EMPTY, TAG_TARGET
@@ -37,7 +38,7 @@ def _absent(world: World) -> None:
 
 def _pending(world: World) -> None:
     _acquired(world)
-    world.do(TaskRelease("a", 1))
+    world.do(TaskRelease("a", 1, failed=True))
 
 
 def _acquired(world: World) -> None:
@@ -87,6 +88,7 @@ def _commands(now: int) -> list[StoreCommand]:
         TaskRelease("a", 1),
         TaskHalt("a"),
         TaskContinue("a"),
+        TaskRetry("a"),
     ]
 
 

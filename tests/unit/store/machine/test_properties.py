@@ -33,6 +33,7 @@ from understudy_store.commands import (
     TaskHeartbeat,
     TaskPreload,
     TaskRelease,
+    TaskRetry,
     TaskSuspend,
 )
 from understudy_store.machine import MachineConfig
@@ -135,6 +136,7 @@ commands: st.SearchStrategy[StoreCommand] = st.one_of(
         st.sampled_from(["", "why", "\0"]),
     ),
     st.builds(TaskContinue, _in_state("halted")),
+    st.builds(TaskRetry, _in_state("pending")),
     st.builds(TaskGet, ids),
     st.builds(TaskPreload, acquired, versions),
     st.builds(

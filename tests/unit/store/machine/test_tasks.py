@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.unit.store.machine.world import START, World, create
@@ -20,6 +21,7 @@ from understudy_store.commands import (
     TaskHeartbeat,
     TaskPreload,
     TaskRelease,
+    TaskRetry,
     TaskSearch,
     TaskSuspend,
 )
@@ -362,6 +364,24 @@ def test_halt_takes_the_task_and_continue_offers_it_again(world: World) -> None:
     assert world.do(TaskContinue("a")).status == 200
     world.settle_down()
     assert [(e.id, e.version) for e in world.executes] == [("a", 1)]
+
+
+def test_a_retry_is_made_now_if_asked(world: World) -> None:
+    world.root("a")
+    assert world.do(TaskRetry("a")).status == 409
+    world.do(TaskRelease("a", 1, 60_000, failed=True, cause="attempt 1 failed"))
+    before = world.task("a")
+    reply = world.do(TaskRetry("a"))
+    assert (reply.status, reply.task) == (200, world.task("a"))
+    assert reply.task == msgspec.structs.replace(before, retry_at=world.now)
+    world.settle_down()
+    assert [(e.id, e.version) for e in world.executes] == [("a", 1)]
+    world.root("b")
+    world.do(TaskRelease("b", 1, 60_000))
+    assert world.do(TaskRetry("b")).error == (
+        "no attempt of task 'b' has failed, so there is nothing to retry"
+    )
+    assert world.do(TaskRetry("none")).status == 404
 
 
 def test_a_halted_task_remembers_what_settles(world: World) -> None:
