@@ -58,8 +58,8 @@ class Listener:
 
     Parameters
     ----------
-    place
-        Where to listen.
+    sock
+        As `bind` returns it; the thread closes it.
     pages
         What answers a request, by its path. Each is called on the thread of the listener, one at a
         time; while it works, other connections wait.
@@ -68,16 +68,11 @@ class Listener:
     ----------
     place
         Where it listens, with the port that the system has chosen.
-
-    Raises
-    ------
-    MonitoringListenError
-        The address is taken, or is not this machine's.
     """
 
-    def __init__(self, place: Place, pages: dict[str, Callable[[], Answer]]) -> None:
+    def __init__(self, sock: socket.socket, pages: dict[str, Callable[[], Answer]]) -> None:
         self._pages = pages
-        self._socket = _bind(place)
+        self._socket = sock
         host, port = self._socket.getsockname()[:2]
         self.place = Place(host, port)
         self._started = threading.Event()
@@ -177,7 +172,14 @@ async def _receive_head(stream: trio.SocketStream) -> bytes:
     return head
 
 
-def _bind(place: Place) -> socket.socket:
+def bind(place: Place) -> socket.socket:
+    """Return a socket that listens at a place, for a `Listener`.
+
+    Raises
+    ------
+    MonitoringListenError
+        The address is taken, or is not this machine's.
+    """
     try:
         found = socket.getaddrinfo(*place, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Generic, TypeVar
 
-import trio
+from understudy_broker.transport.loop_lock import LoopThread
 
 T = TypeVar("T")
 
@@ -18,7 +17,7 @@ class LoopBlockedError(Exception):
 
 
 class LoopProbe(Generic[T]):
-    """A question to a trio loop. It is made on that loop, and asked on other threads.
+    """A question to a trio loop, asked on another thread.
 
     Parameters
     ----------
@@ -28,11 +27,10 @@ class LoopProbe(Generic[T]):
         How long the loop may take to come to it.
     """
 
-    def __init__(self, ask: Callable[[], T], timeout_s: float) -> None:
+    def __init__(self, ask: Callable[[], T], timeout_s: float, loop: LoopThread) -> None:
         self._ask = ask
         self._timeout_s = timeout_s
-        self._token = trio.lowlevel.current_trio_token()
-        self._thread_id = threading.get_ident()
+        self._loop = loop
 
     def __call__(self) -> T:
         """Return the loop's answer.
@@ -55,9 +53,8 @@ class LoopProbe(Generic[T]):
                 errors.append(error)
             answered.set()
 
-        with suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(answer)
-            answered.wait(self._timeout_s)
+        self._loop.run_soon(answer)
+        answered.wait(self._timeout_s)
         if errors:
             raise errors[0]
         if not answers:
@@ -65,7 +62,7 @@ class LoopProbe(Generic[T]):
         return answers[0]
 
     def _text(self) -> str:
-        frame = sys._current_frames().get(self._thread_id)
+        frame = sys._current_frames().get(self._loop.ident)
         if frame is None:
             return "its loop has ended"
         code = frame.f_code

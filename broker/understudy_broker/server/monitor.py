@@ -19,6 +19,7 @@ from understudy_broker.monitoring.loop_probe import LoopBlockedError, LoopProbe
 from understudy_broker.monitoring.process_numbers import process_text
 from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.metrics_page import broker_text
+from understudy_broker.transport.loop_lock import LoopThread
 from understudy_store.engines.base import Measures
 from understudy_store.store import Store
 
@@ -31,7 +32,7 @@ FREE_BYTES_MIN: Final = 64 * 1024 * 1024
 
 
 class Monitor:
-    """Answers of a broker about itself. Made on its loop.
+    """Answers of a broker about itself.
 
     Parameters
     ----------
@@ -46,6 +47,7 @@ class Monitor:
         core: BrokerCore,
         commits: GroupCommit,
         store: Store,
+        loop: LoopThread,
         now: Callable[[], int],
         is_leaving: Callable[[], bool],
     ) -> None:
@@ -53,13 +55,20 @@ class Monitor:
         self._commits = commits
         self._store = store
         self._is_leaving = is_leaving
-        self._survey: LoopProbe[Survey] = LoopProbe(lambda: survey(core, now()), BLOCKED_S)
-        self._turned = LoopProbe(lambda: core.own.map is None or bool(core.own.mine), BLOCKED_S)
+        self._survey: LoopProbe[Survey] = LoopProbe(lambda: survey(core, now()), BLOCKED_S, loop)
+        self._turned = LoopProbe(
+            lambda: core.own.map is None or bool(core.own.mine), BLOCKED_S, loop
+        )
 
     @property
     def pages(self) -> dict[str, Callable[[], Answer]]:
         """What answers which path."""
-        return {"/metrics": self.metrics, "/health": self.health, "/ready": self.ready}
+        return {
+            "/metrics": self.metrics,
+            "/health": self.health,
+            "/live": self.health,
+            "/ready": self.ready,
+        }
 
     def metrics(self) -> Answer:
         """Return the page of metrics; 503 while the loop is blocked."""

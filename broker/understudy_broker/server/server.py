@@ -56,7 +56,7 @@ from understudy_broker.core.events import Event
 from understudy_broker.core.outbox import Frame
 from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.monitoring.address import Place
-from understudy_broker.monitoring.listener import Listener, MonitoringListenError
+from understudy_broker.monitoring.listener import Listener, MonitoringListenError, bind
 from understudy_broker.server.audit import AuditWriter
 from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.keys import BrokerKeys, RightsWatch, gate_of
@@ -67,6 +67,7 @@ from understudy_broker.server.reloads import Hangups, serve_reloads
 from understudy_broker.server.searches import Searches
 from understudy_broker.server.sharing import LEAVE_S, STALE_S, Sharing
 from understudy_broker.server.slot_link import SlotLink
+from understudy_broker.transport.loop_lock import LoopThread
 from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.socket import POLLIN, Pause
 from understudy_broker.transport.transport import Transport
@@ -279,10 +280,15 @@ class Server:
         if place is None:
             return None
         monitor = Monitor(
-            self._core, self._commits, self._store, self._clock, lambda: self._stopping
+            self._core,
+            self._commits,
+            self._store,
+            LoopThread(),
+            self._clock,
+            lambda: self._stopping,
         )
         try:
-            listener = Listener(place, monitor.pages)
+            listener = Listener(bind(place), monitor.pages)
         except MonitoringListenError as error:
             if is_required:
                 raise

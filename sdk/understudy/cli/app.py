@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "invoke": "understudy.cli.commands.invoke",
     "tree": "understudy.cli.commands.tree",
     "groups": "understudy.cli.commands.groups",
+    "health": "understudy.cli.commands.health",
     "brokers": "understudy.cli.commands.brokers",
     "slots": "understudy.cli.commands.slots",
     "promises": "understudy.cli.commands.promises",
