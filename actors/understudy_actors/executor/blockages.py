@@ -63,9 +63,9 @@ class Blockages:
     def loops(self, after_s: float) -> list[Blockage]:
         """Return the event loops that have been blocked for so long. Any thread may ask."""
         return [
-            Blockage(name, loop.blocked_s(), _lines(loop.threads))
+            Blockage(name, for_s, _lines(loop.threads))
             for name, loop in self._executor.loops.items()
-            if loop.blocked_s() >= after_s
+            if (for_s := loop.blocked_s()) and for_s >= after_s
         ]
 
     def workers(self, after_s: float) -> list[Blockage]:

@@ -16,12 +16,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import accumulate
+from operator import itemgetter
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from understudy_broker.monitoring.histogram import Histogram, Scale
 
 #: what an answer with such a page says of its content
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+#: templates of a family of histograms that are kept
+_TEMPLATES_MAX: Final = 8_192
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 #: the values of a family's labels, in their order
@@ -71,16 +75,21 @@ def histograms_text(
     family: Family, scale: Scale, histograms: Iterable[tuple[Labels, Histogram]]
 ) -> str:
     """Return a family of histograms; nothing if there are none."""
+    known = _templates(family, scale)
+    up_to = scale.bits[-1] + 1
+    pick = itemgetter(*scale.bits)
     parts = []
     for values, histogram in histograms:
-        # Counted while this is read, perhaps: what is shown follows from one copy of the counts.
-        counts = list(accumulate(histogram.buckets))
-        shown = [counts[bits] for bits in scale.bits]
-        total = histogram.total * scale.unit
-        parts.append(
-            _template(family.name, family.labels, values, scale)
-            % (*shown, counts[-1], total, counts[-1])
-        )
+        template = known.get(values)
+        if template is None:
+            if len(known) >= _TEMPLATES_MAX:
+                known.clear()
+            template = known[values] = _template(family, values, scale)
+        # It may be counted on meanwhile: what is shown follows from one copy of the counts.
+        counts = histogram.buckets.copy()
+        count = sum(counts)
+        shown = pick(tuple(accumulate(counts[:up_to])))
+        parts.append(template % (*shown, count, histogram.total * scale.unit, count))
     return _head(family) + "".join(parts) if parts else ""
 
 
@@ -88,10 +97,15 @@ def _head(family: Family) -> str:
     return f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n"
 
 
-@lru_cache(maxsize=16_384)
-def _template(name: str, labels: tuple[str, ...], values: Labels, scale: Scale) -> str:
+@lru_cache
+def _templates(_family: Family, _scale: Scale) -> dict[Labels, str]:
+    """Return the templates of a family that are known, by the values of its labels."""
+    return {}
+
+
+def _template(family: Family, values: Labels, scale: Scale) -> str:
     """Return the lines of a histogram with places for its numbers."""
-    own = _labels_text(labels, values)
+    name, own = family.name, _labels_text(family.labels, values)
     before = f"{own}," if own else ""
     bounds = [*(format(bound, ".12g") for bound in scale.bounds()), "+Inf"]
     lines = [f'{name}_bucket{{{before}le="{bound}"}} ' for bound in bounds]
@@ -100,6 +114,7 @@ def _template(name: str, labels: tuple[str, ...], values: Labels, scale: Scale) 
     return f"{text}{name}_sum{braces} %.12g\n{name}_count{braces} %d\n"
 
 
+@lru_cache(maxsize=16_384)
 def _labels_text(names: tuple[str, ...], values: Labels) -> str:
     return ",".join(
         f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)

@@ -1,4 +1,4 @@
-"""What every program shows of itself: its version, and when it was started."""
+"""Numbers that every program shows of itself: its version, and when it was started."""
 
 from __future__ import annotations
 

@@ -67,19 +67,19 @@ ATTEMPTS: Final = Family(
     "Attempts that did not end their task, by how they ended.",
     ("group", "end"),
 )
-PARKED_TOTAL: Final = Family(
+PARKED: Final = Family(
     "understudy_parked_total",
     "counter",
     "Tasks that were parked, because they could not go on.",
     ("group", "reason"),
 )
-PARKED: Final = Family(
-    "understudy_parked",
-    "gauge",
-    "Tasks that are halted now, until a person continues or cancels them.",
-)
 PROMISES: Final = Family("understudy_promises", "gauge", "Pending promises.", ("state",))
-TASKS: Final = Family("understudy_tasks", "gauge", "Tasks that are not fulfilled.", ("state",))
+TASKS: Final = Family(
+    "understudy_tasks",
+    "gauge",
+    "Tasks by state; the halted ones are parked, and wait for a person.",
+    ("state",),
+)
 LIMITED: Final = Family(
     "understudy_limited_total",
     "counter",
@@ -140,8 +140,8 @@ COUNTERS: Final = {
 }
 
 FAMILIES: Final = (
-    *(CREATED, SETTLED, DURATION, WAIT, DEPTH, OLDEST, NODES, SLOTS, ATTEMPTS, PARKED_TOTAL),
-    *(PARKED, PROMISES, TASKS, LIMITED, COMMIT, BATCH, LAG, JOURNAL, STORE, FREE, PEERS, STALLED),
+    *(CREATED, SETTLED, DURATION, WAIT, DEPTH, OLDEST, NODES, SLOTS, ATTEMPTS, PARKED),
+    *(PROMISES, TASKS, LIMITED, COMMIT, BATCH, LAG, JOURNAL, STORE, FREE, PEERS, STALLED),
     *(SCHEDULE_LAG, LOOP_LAG, *COUNTERS.values()),
 )
 
@@ -163,8 +163,7 @@ def broker_text(survey: Survey, measures: Measures, commits: Commits, lag_s: flo
             ),
             *_groups(survey),
             numbers_text(ATTEMPTS, survey.attempts),
-            numbers_text(PARKED_TOTAL, survey.parks),
-            numbers_text(PARKED, {nothing: survey.tasks.get("halted", 0)}),
+            numbers_text(PARKED, survey.parks),
             numbers_text(PROMISES, {("pending",): survey.promises_pending}),
             numbers_text(TASKS, {(TASK_WORDS[state],): n for state, n in survey.tasks.items()}),
             numbers_text(LIMITED, {(rule,): count for rule, count in survey.limited.items()}),

@@ -62,7 +62,7 @@ class Monitor:
 
     @property
     def pages(self) -> dict[str, Callable[[], Answer]]:
-        """What answers which path."""
+        """Answers by path."""
         return {
             "/metrics": self.metrics,
             "/health": self.health,

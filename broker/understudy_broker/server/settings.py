@@ -215,7 +215,7 @@ class BrokerSettings(BaseSettings):
 
     @property
     def metrics_place(self) -> Place | None:
-        """Where metrics and health are shown; None: nowhere."""
+        """The place at which metrics and health are shown; None: there is none."""
         return parse_place(DEFAULT_METRICS if self.metrics is None else self.metrics)
 
     @property

@@ -44,7 +44,6 @@ call has several more such hops and waits for the sync of its commit.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -328,21 +327,13 @@ class Connection:
             self._submit(self._peer.serve, (), ())
         else:
             self.ensure_started()
-        if sock is not None:
-            self._show_metrics(sock)
+        if sock is not None and self._node is not None and self._loop is not None:
+            # Imported here, because few processes show metrics.
+            from understudy.client.node_monitor import show_node
+
+            self._listener = show_node(sock, self._node, self._loop, lambda: self._peer.connected)
+            self._log.note(f"metrics at http://{self._listener.place}/metrics")
         self.serves.set()
-
-    def _show_metrics(self, sock: socket.socket) -> None:
-        """Show metrics and health at a socket that listens."""
-        node, loop = self._node, self._loop
-        assert node is not None
-        assert loop is not None
-        # Imported here, because few processes show metrics.
-        from understudy.client.node_monitor import NodeMonitor
-
-        monitor = NodeMonitor(node, self.env.group, loop, lambda: self._peer.connected)
-        self._listener = Listener(sock, monitor.pages)
-        self._log.note(f"metrics at http://{self._listener.place}/metrics")
 
     def serve_dedicated(
         self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True

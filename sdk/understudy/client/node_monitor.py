@@ -8,6 +8,7 @@ who ask take for bad health, too.
 from __future__ import annotations
 
 import gc
+import socket
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -17,7 +18,7 @@ from understudy_actors.node.shell import NodeService
 from understudy_actors.node.statistics import NodeStatistics
 from understudy_broker.monitoring.exposition import CONTENT_TYPE
 from understudy_broker.monitoring.histogram import Histogram
-from understudy_broker.monitoring.listener import Answer, text_answer
+from understudy_broker.monitoring.listener import Answer, Listener, text_answer
 from understudy_broker.monitoring.loop_probe import LoopBlockedError, LoopProbe
 from understudy_broker.monitoring.process_numbers import process_text
 from understudy_broker.transport.loop_lock import LoopThread
@@ -29,7 +30,7 @@ LOOP_S: Final = 2.0
 
 
 class _Counts(NamedTuple):
-    """What only the loop may read."""
+    """Numbers that only the loop may read."""
 
     statistics: NodeStatistics
     executions: dict[str, Histogram]
@@ -47,10 +48,9 @@ class NodeMonitor:
     """
 
     def __init__(
-        self, node: NodeService, group: str, loop: LoopThread, is_connected: Callable[[], bool]
+        self, node: NodeService, loop: LoopThread, is_connected: Callable[[], bool]
     ) -> None:
         self._node = node
-        self._group = group
         self._is_connected = is_connected
         self._counts: LoopProbe[_Counts] = LoopProbe(self._count, LOOP_S, loop)
 
@@ -60,7 +60,7 @@ class NodeMonitor:
 
     @property
     def pages(self) -> dict[str, Callable[[], Answer]]:
-        """What answers which path."""
+        """Answers by path."""
         return {
             "/metrics": self.metrics,
             "/health": self.health,
@@ -79,7 +79,7 @@ class NodeMonitor:
         blocked = [*blockages.loops(1.0), *blockages.workers(1.0)]
         text = node_text(
             NodeNumbers(
-                group=self._group,
+                group=self._node.core.state.env.group,
                 connected=self._is_connected(),
                 concurrency=self._node.config.concurrency,
                 backlog=self._node.backlog,
@@ -118,3 +118,10 @@ def _answer(word: str, reasons: list[str]) -> Answer:
 
 
 _HEALTHY: Final = text_answer(200, "healthy")
+
+
+def show_node(
+    sock: socket.socket, node: NodeService, loop: LoopThread, is_connected: Callable[[], bool]
+) -> Listener:
+    """Show the metrics and the health of a node at a socket; the parameters are `NodeMonitor`'s."""
+    return Listener(sock, NodeMonitor(node, loop, is_connected).pages)
