@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from understudy.client.node_page import NodeNumbers, node_text
+from understudy_actors.interpreter.ports import LOOPS
 from understudy_actors.node.shell import NodeService
 from understudy_actors.node.statistics import NodeStatistics
 from understudy_broker.monitoring.exposition import CONTENT_TYPE
@@ -85,7 +86,8 @@ class NodeMonitor:
                 backlog=self._node.backlog,
                 statistics=counts.statistics,
                 executions=counts.executions,
-                blocked={each.who: round(each.for_s, 1) for each in blocked},
+                blocked=dict.fromkeys((*LOOPS, "workers"), 0.0)
+                | {each.who: round(each.for_s, 1) for each in blocked},
                 collections=tuple(each["collections"] for each in gc.get_stats()),
                 lag_s=time.perf_counter() - began,
             )
