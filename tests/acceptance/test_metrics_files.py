@@ -14,6 +14,8 @@ import yaml  # type: ignore[import-untyped]
 
 from tests.services.fixture import required
 from tests.services.prometheus import promtool
+from tests.unit.broker.server.test_metrics_page import full_page as broker_page
+from tests.unit.sdk.client.test_node_page import full_page as node_page_of_test
 from understudy.client import node_page
 from understudy.edge import metrics as edge_metrics
 from understudy_broker.monitoring import process_numbers
@@ -97,6 +99,18 @@ def test_each_alert_is_explained_and_has_a_place_in_the_page() -> None:
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert f"| `{rule['alert']}` |" in PAGE
         assert rule["alert"] in RULE_TESTS.read_text(encoding="utf-8")
+
+
+def test_prometheus_takes_the_pages() -> None:
+    numbers = edge_metrics.EdgeNumbers()
+    numbers.note("GET", 200, 0.01)
+    edge_page = edge_metrics.edge_text(numbers, True)
+    program = required(promtool)
+    for text in (broker_page(), node_page_of_test(), edge_page, process_numbers.process_text()):
+        done = subprocess.run(
+            [program, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_prometheus_takes_the_rules_and_their_tests_pass(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
+from weakref import WeakSet
 
 import trio
 
@@ -81,6 +83,7 @@ class Listener:
         self._thread = threading.Thread(target=self._run, name="understudy-metrics", daemon=True)
         self._thread.start()
         self._started.wait()
+        _open.add(self)
 
     def stop(self) -> None:
         """Close the listener and its connections. A second call does nothing."""
@@ -88,6 +91,10 @@ class Listener:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._scope.cancel)
         self._thread.join(_STOP_S)
+
+    def close_copy(self) -> None:
+        """Close the socket in a forked child, or the port would be taken while that lives."""
+        self._socket.close()
 
     def _run(self) -> None:
         try:
@@ -195,3 +202,16 @@ def bind(place: Place) -> socket.socket:
         sock.close()
         raise MonitoringListenError(f"cannot show metrics at {place}: {error.strerror}") from None
     return sock
+
+
+#: the listeners of this process
+_open: Final[WeakSet[Listener]] = WeakSet()
+
+
+def _close_copies() -> None:
+    for listener in list(_open):
+        listener.close_copy()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_close_copies)

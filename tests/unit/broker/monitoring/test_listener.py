@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import warnings
 from collections.abc import Iterator
 from http.client import HTTPConnection
 
@@ -64,6 +66,26 @@ def test_what_is_known_is_answered(listener: Listener, caplog: pytest.LogCapture
 def test_a_place_that_is_taken_is_an_error(listener: Listener) -> None:
     with pytest.raises(MonitoringListenError, match=r"cannot show metrics at 127\.0\.0\.1:"):
         bind(listener.place)
+
+
+def test_a_forked_child_does_not_keep_the_port() -> None:
+    listener = Listener(bind(Place("127.0.0.1", 0)), {})
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        # Newer Pythons warn of forks beside threads: this is what the test is about.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        listener.stop()
+        bind(listener.place).close()
+    finally:
+        os.close(writer)
+        os.close(reader)
+        os.waitpid(child, 0)
 
 
 def test_nobody_is_answered_after_the_end(listener: Listener) -> None:

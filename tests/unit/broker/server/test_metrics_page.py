@@ -23,7 +23,8 @@ def page(rig: Rig, measures: Measures = MEASURES) -> str:
     return broker_text(survey(rig.core, rig.now), measures, commits, 0.001)
 
 
-def test_each_family_is_shown_with_its_type_and_its_labels() -> None:
+def full_page() -> str:
+    """Return a page on which each family has numbers."""
     rig = Rig(counts_calls=True, peers_max=2)
     rig.join(b"n", "n", credit=10)
     rig.create(b"n", "p")
@@ -32,7 +33,11 @@ def test_each_family_is_shown_with_its_type_and_its_labels() -> None:
     rig.create(b"n", "q", in_ms=10)
     rig.core.metrics.count_limited("promises")
     rig.pass_time(1_000)
-    read = {each.name: each for each in text_string_to_metric_families(page(rig))}
+    return page(rig)
+
+
+def test_each_family_is_shown_with_its_type_and_its_labels() -> None:
+    read = {each.name: each for each in text_string_to_metric_families(full_page())}
     for family in FAMILIES:
         found = read.pop(family.name.removesuffix("_total"))
         assert found.type == family.kind

@@ -10,7 +10,8 @@ from understudy_broker.monitoring.histogram import Histogram
 from understudy_broker.server import metrics_page
 
 
-def test_each_family_is_shown_with_its_type_and_its_labels() -> None:
+def full_page() -> str:
+    """Return a page on which each family has numbers."""
     execution = Histogram()
     execution.observe(20)
     statistics = NodeStatistics(
@@ -21,7 +22,11 @@ def test_each_family_is_shown_with_its_type_and_its_labels() -> None:
         group="g", connected=True, concurrency=32, backlog=0, statistics=statistics,
         executions={"f": execution}, blocked={"trio": 6.5}, collections=(1, 2, 3), lag_s=0.1,
     )  # fmt: skip
-    read = {each.name: each for each in text_string_to_metric_families(node_text(numbers))}
+    return node_text(numbers)
+
+
+def test_each_family_is_shown_with_its_type_and_its_labels() -> None:
+    read = {each.name: each for each in text_string_to_metric_families(full_page())}
     for family in FAMILIES:
         found = read.pop(family.name.removesuffix("_total"))
         assert found.type == family.kind
