@@ -20,6 +20,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 # Each broker would start an edge beside it, all of them at the same port. Tests of that say so.
 os.environ["UNDERSTUDY_BROKER__HTTP"] = "off"
+# Each would show its metrics at the same port. Tests of that say where.
+os.environ["UNDERSTUDY_BROKER__METRICS"] = "none"
 
 # On a busy machine, an example may take any time to draw and to run.
 hypothesis.settings.register_profile(

@@ -81,6 +81,7 @@ class Activation:
     """
 
     __slots__ = (
+        "began_ms",
         "busy",
         "dropped",
         "fences_open",
@@ -124,6 +125,8 @@ class Activation:
         self.held_starts: dict[str, Callable[[], None]] = {}
         #: epoch milliseconds
         self.waiting_since_ms = 0
+        #: when the node got the task, or got it again
+        self.began_ms = 0
 
     def load(self, preload: list[PromiseRecord]) -> None:
         """Sort the preload by the run that made each promise."""

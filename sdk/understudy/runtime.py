@@ -15,7 +15,7 @@ from understudy.client.caller import Caller
 from understudy.client.node_environment import NodeEnvironment
 from understudy.client.session import ClientSession, fresh_id
 from understudy.context import CoroutineFn, GeneratorFn, PlainFn
-from understudy.errors import InvalidFunctionError
+from understudy.errors import ConfigurationError, InvalidFunctionError
 from understudy.groups import Groups, read_groups
 from understudy.handle import Handle, Handles, in_async_code
 from understudy.options import (
@@ -34,6 +34,7 @@ from understudy.schedules import Schedules
 from understudy.values import Codec
 from understudy_actors.interpreter.ports import LoopName
 from understudy_actors.node.config import NodeConfig
+from understudy_broker.monitoring.address import MonitoringAddressError, Place, parse_place
 from understudy_store.addresses import check_name
 
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ class Runtime:
     seal_required : bool, optional
         Whether values that are not sealed are refused. By default as UNDERSTUDY_SEAL_REQUIRED says,
         else False.
+    metrics : str, optional
+        Where this process shows metrics and its health once it is a node, as ``HOST:PORT`` or as a
+        port of this machine alone: ``"9100"``. With port 0 the system chooses one, and the log says
+        which. By default nowhere. `start` and `serve` raise `ConfigurationError` if it is taken.
 
     Attributes
     ----------
@@ -165,6 +170,7 @@ class Runtime:
         broker_key: str | os.PathLike[str] | None = None,
         seal_keys: str | os.PathLike[str] | None = None,
         seal_required: bool | None = None,
+        metrics: str | None = None,
     ) -> None:
         group = check_name(group or os.environ.get("UNDERSTUDY_GROUP") or "default", "group")
         env = NodeEnvironment(
@@ -185,6 +191,7 @@ class Runtime:
             task_source=_task_source(task_source),
             keys=(_path("key", key), _path("broker_key", broker_key)),
             seals=(_path("seal_keys", seal_keys), _flag("seal_required", seal_required)),
+            metrics=_metrics(metrics),
         )
         self.task_source = self.session.task_source and self.session.task_source.target
         self.promises = Promises(self.session)
@@ -268,8 +275,9 @@ class Runtime:
         id: str | None = None,
         url: str | None = None,
         concurrency: int | None = None,
+        metrics: str | None = None,
     ) -> None:
-        """Change group, id, broker or concurrency of a runtime that has not connected yet.
+        """Change group, id, broker, concurrency or metrics of a runtime that has not connected yet.
 
         Programs that run another module's runtime use this, such as ``understudy node``. All copies
         made by `options` change too. A runtime made by `local` that gets a `url` joins that broker
@@ -277,7 +285,7 @@ class Runtime:
 
         Parameters
         ----------
-        group, id, url, concurrency
+        group, id, url, concurrency, metrics
             As for `Runtime`; None leaves the value as it is.
 
         Raises
@@ -300,6 +308,8 @@ class Runtime:
             url=None if url is None else _address(url),
             concurrency=None if concurrency is None else _checked_concurrency(concurrency),
         )
+        if metrics is not None:
+            self.session.metrics = _metrics(metrics)
 
     # Identity ------------------------------------------------------------------------------------
 
@@ -975,6 +985,16 @@ def _flag(option: str, value: bool | None) -> bool | None:
     if value is not None:
         check_bool(option, value)
     return value
+
+
+def _metrics(address: str | None) -> Place | None:
+    if address is None:
+        return None
+    check_text("metrics", address)
+    try:
+        return parse_place(address)
+    except MonitoringAddressError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _task_source(url: str | None) -> TaskSourceAddress | None:

@@ -20,7 +20,14 @@ from typing import Final, TypeAlias, TypeVar
 from understudy_store.attended import Attended
 from understudy_store.changes import Changes, Snapshot, within
 from understudy_store.commands import Reply
-from understudy_store.engines.base import OPENING, Engine, Opening, Read
+from understudy_store.engines.base import (
+    OPENING,
+    Engine,
+    Measured,
+    Measures,
+    Opening,
+    Read,
+)
 from understudy_store.engines.remote import Begun, RemoteEngine
 from understudy_store.engines.schemes import open_engine
 from understudy_store.engines.shared import Holdings, SharedEngine
@@ -76,6 +83,10 @@ class Store:
         self._engine = engine
         #: the engine's part that knows who has which slots; None: this store has all of them
         self.share: SharedEngine | None = engine if isinstance(engine, SharedEngine) else None
+        #: numbers for those who watch over the store; any thread may ask, and it reads files
+        self.measures: Callable[[], Measures] = (
+            engine.measures if isinstance(engine, Measured) else Measures
+        )
         #: live work at the moment in which the store was opened
         self.snapshot: Snapshot = engine.load()
         self._epoch = self.snapshot.epoch

@@ -6,6 +6,7 @@ Each run is a task of the loop; see `understudy_actors.executor.coroutine_run`.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
@@ -71,6 +72,8 @@ class AsyncLoop:
         self._started = threading.Event()
         #: the loop has run since the last `blocked` that asked it to
         self._is_responsive = True
+        #: when `blocked` asked it to
+        self._asked_at = 0.0
         #: the current blockage was reported by `blocked`
         self._reported = False
         # Touched on the loop's thread only.
@@ -140,8 +143,14 @@ class AsyncLoop:
             reported, self._reported = self._reported, True
             return None if reported else current_line(thread) or "a place unknown"
         self._is_responsive = self._reported = False
+        self._asked_at = time.monotonic()
         self._run_soon(self._mark_responsive)
         return None
+
+    def blocked_s(self) -> float:
+        """Return for how long the loop has not answered `blocked`; 0: it has. Any thread asks."""
+        is_waited_for = self._thread is not None and not self.stopping and not self._is_responsive
+        return time.monotonic() - self._asked_at if is_waited_for else 0.0
 
     def _run_soon(self, function: Callable[..., None], *args: Any) -> None:
         if self._thread is None:

@@ -180,6 +180,11 @@ class WorkerPool:
         return len(self._ready) > self._coming
 
     @property
+    def is_full(self) -> bool:
+        """True if every thread that may work is inside a function."""
+        return self._active >= self._size and not self._has_poller
+
+    @property
     def begun(self) -> int:
         """Number of runs begun since the start. It does not change while the queue is stuck."""
         return self._begun

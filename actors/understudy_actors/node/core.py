@@ -304,6 +304,7 @@ class NodeCore:
                 text = f"{routine.function.name} {routine.id} failed"
                 state.log_failure(text, outcome.error, False)
         if run.parent is None:
+            state.note_end(run)
             self._fencing.fulfill(run.activation, outcome.state, outcome.value)
         else:
             settle = PromiseSettle(routine.id, outcome.state, outcome.value)
@@ -327,6 +328,7 @@ class NodeCore:
         elif state.log is not None:
             state.log(text)
         if run.parent is None:
+            state.note_end(run)
             self._fencing.send()
             self._release(run.activation, delay_ms, failed=True, cause=cause)
         else:
@@ -402,5 +404,8 @@ class NodeCore:
             warm=len(state.warm),
             done=state.done,
             failed=state.failed,
+            replays=state.replays,
+            replayed_steps=state.replayed_steps,
+            warm_resumes=state.warm_resumes,
             credit=self.credit.left,
         )

@@ -63,6 +63,8 @@ class Intake:
         activation = Activation(promise, version)
         if preload:
             activation.load(preload)
+            state.replays += 1
+            state.replayed_steps += sum(1 for each in preload if each.settled)
         state.add(activation)
         env, headers = state.env, promise.param.headers
         try:
@@ -96,7 +98,9 @@ class Intake:
             self.begin(promise, version, message.preload, message.failures)
         elif activation is not None and activation.phase is Phase.SUSPENDED:
             self._state.warm.pop(activation.id, None)
+            self._state.warm_resumes += 1
             activation.version = version
+            activation.began_ms = self._state.now_ms
             self._state.resume(activation)
             self._suspension.wait_if_idle(activation)
         else:

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import trio
 
 from understudy_actors.executor import AsyncLoop, Executor, Results, WorkerPool
+from understudy_actors.executor.blockages import Blockages
 from understudy_actors.executor.stall_watch import StallWatch
 from understudy_actors.executor.worker_pool import LENT_MAX
 from understudy_actors.interpreter.environment import Environment
@@ -98,6 +99,8 @@ class NodeService:
         #: there are timers or a backlog, so `run` must tick
         self._ticks_needed = trio.Event()
         self._coroutines_run = trio.Event()
+        #: for those who watch over the node, on any thread
+        self.blockages = Blockages(self._executor)
         self._stall_watch = StallWatch(self._threads_of_functions, _STALLED_S)
         self._is_watching = False
         self._work_runs = trio.Event()
@@ -208,6 +211,11 @@ class NodeService:
         credit.lent = lent
         credit.grant()
 
+    @property
+    def backlog(self) -> int:
+        """The number of runs that no thread has begun."""
+        return self._executor.workers.backlog
+
     def _needs_ticks(self) -> bool:
         """Return whether there are timers, or more runs than threads are on their way to."""
         return self.core.timers.next_due is not None or self._executor.workers.crowded
@@ -256,6 +264,7 @@ class NodeService:
                 self._work_runs = trio.Event()
                 await self._work_runs.wait()
             await trio.sleep(_LOOK_S)
+            self.blockages.look()
             warning = self._stall_watch.look(_LOOK_S)
             if warning is not None and self._log is not None:
                 self._log(warning)

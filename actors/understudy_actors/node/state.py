@@ -11,6 +11,7 @@ from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.routine import Routine
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.ports import ExecutorPort, Log, LogFailure
+from understudy_broker.monitoring.histogram import Histogram
 
 #: activations in the phase HELD at a time, because each stays in memory for as long as it waits
 HELD_MAX: Final = 1024
@@ -52,6 +53,13 @@ class NodeState:
         #: functions that returned, and that failed
         self.done = 0
         self.failed = 0
+        #: activations that began with a history, the settled steps in these, and those that went on
+        #: from memory instead
+        self.replays = 0
+        self.replayed_steps = 0
+        self.warm_resumes = 0
+        #: how long the functions of tasks took, milliseconds, by their names
+        self.executions: dict[str, Histogram] = {}
 
     @property
     def held(self) -> int:
@@ -60,6 +68,7 @@ class NodeState:
 
     def add(self, activation: Activation) -> None:
         """Hold a new activation, which is running."""
+        activation.began_ms = self.now_ms
         self.activations[activation.id] = activation
         self.running += 1
 
@@ -92,6 +101,14 @@ class NodeState:
         for run in list(activation.runs.values()):
             if run.routine.inbox:
                 self.schedule(run)
+
+    def note_end(self, run: Run) -> None:
+        """Count how long a task's function took, from when this node had the task."""
+        name = run.routine.function.name
+        histogram = self.executions.get(name)
+        if histogram is None:
+            histogram = self.executions[name] = Histogram()
+        histogram.observe(max(0, self.now_ms - run.activation.began_ms))
 
     def hold(self, activation: Activation) -> bool:
         """Move an activation whose tasks wait to the phase HELD; False: too many are there."""

@@ -17,5 +17,10 @@ class NodeStatistics(msgspec.Struct, frozen=True):
     #: functions that returned, and that failed, since the start
     done: int
     failed: int
+    #: activations that began with a history, settled promises in these, and activations that went
+    #: on from memory
+    replays: int
+    replayed_steps: int
+    warm_resumes: int
     #: tasks that the broker may still send
     credit: int

@@ -47,6 +47,7 @@ from understudy_broker.address import (
     connect_address,
 )
 from understudy_broker.deployment import BrokerTable, DeploymentError, read_deployment
+from understudy_broker.monitoring.address import MonitoringAddressError, Place, parse_place
 from understudy_store.addresses import InvalidAddressError, check_name
 
 #: Bound of the nodes of one group on one machine.
@@ -99,6 +100,8 @@ class GroupEntry(msgspec.Struct, frozen=True, kw_only=True):
     #: ``module:attribute`` of a Runtime
     app: str
     nodes: Annotated[int, msgspec.Meta(ge=1, le=NODES_MAX)] = 1
+    #: where the first node shows metrics and health; each further one does at the next port
+    metrics: str | None = None
     env: dict[str, str] = {}
     cwd: str | None = None
 
@@ -204,16 +207,30 @@ def _arguments(broker: BrokerEntry) -> list[str]:
 def _node_spec(group: GroupEntry, number: int, folder: Path, env: dict[str, str]) -> ProcessSpec:
     # The id has a hyphen, because in addresses a slash separates group and node.
     argv = [sys.executable, "-m", "understudy", "node", group.app]
+    place = None if group.metrics is None else parse_place(group.metrics)
     return ProcessSpec(
         name=f"{group.name}/{number}",
         argv=[*argv, "--group", group.name],
-        own_args=("--id", f"{group.name}-{number}"),
+        own_args=("--id", f"{group.name}-{number}", *metrics_args(place, number)),
         forks=True,
         env=env | group.env,
         cwd=_folder(folder, group.cwd),
         stage=_NODE_STAGE,
         watches_lifeline=True,
     )
+
+
+def metrics_args(first: Place | None, number: int) -> tuple[str, ...]:
+    """Return the arguments that tell a node where to show its metrics.
+
+    Parameters
+    ----------
+    first
+        Where the first node of its group does; None: no node does.
+    number
+        The number of the node in its group, from 1.
+    """
+    return () if first is None else ("--metrics", str(first.after(number - 1)))
 
 
 def _command(command: list[str]) -> list[str]:
@@ -347,6 +364,11 @@ def _group(raw: Any, where: str, folder: Path) -> GroupEntry:
             f"{where}.app: {entry.app!r} is not of the form module:attribute, "
             "such as 'shop.orders:runtime'"
         )
+    if entry.metrics is not None:
+        try:
+            parse_place(entry.metrics)
+        except MonitoringAddressError as exc:
+            raise TopologyError(f"{where}.metrics: {exc}") from exc
     _check_env(entry.env, where)
     _checked_folder(folder, entry.cwd, f"{where}.cwd")
     return entry

@@ -161,7 +161,7 @@ class BetweenSlots:
             return
         cause = f"it waits for promise {awaited!r}, which does not exist"
         if self._machine.apply(TaskHalt(task_id, cause), now).ok:
-            self._quarantine.note_parked(task, cause)
+            self._quarantine.note_parked(task, cause, "mismatch")
 
 
 def _asker(command: SlotCommand) -> int | None:

@@ -76,5 +76,7 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     grant_of: GrantOf | None = None
     #: other machines can connect, and no keys are asked for; for the report of groups
     is_insecure: bool = False
+    #: count calls by group and function, for whoever reads the metrics
+    counts_calls: bool = False
     #: takes what is to be audited; None: nothing is
     audit: AuditTrail | None = None

@@ -71,6 +71,7 @@ import msgspec
 
 from understudy_broker.core.authorization import Authorization
 from understudy_broker.core.between_slots import BetweenSlots
+from understudy_broker.core.call_tally import CallTally
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.delivery import DEFAULT_SCHEME, Delivery, Scheme
 from understudy_broker.core.dispatcher import Dispatcher
@@ -140,7 +141,7 @@ class BrokerCore:
 
     Attributes
     ----------
-    sessions, dispatcher, metrics
+    sessions, dispatcher, metrics, own
         For shells and reports, which read them; a shell counts `metrics.peers_too_slow` itself.
     stalls
         Which pulses to look at, for shells.
@@ -157,12 +158,12 @@ class BrokerCore:
         self.machine = machine
         self.dispatcher = dispatcher
         self.sessions = sessions = Sessions()
-        self.metrics = metrics = Metrics()
+        self.metrics = metrics = Metrics(CallTally() if config.counts_calls else None)
         metrics.add_source(lambda: {"peers": len(sessions)})
         metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
         self._quotas = quotas = Quotas(config.grant_of, machine.view)
         self.flow = flow = FlowControl(config, sessions, quotas)
-        own = OwnSlots(config)
+        self.own = own = OwnSlots(config)
         authorization = Authorization(config.grant_of, machine.view, own.has_id)
         self._events = events = EventLog()
         self._coalescer = late = ReplyCoalescer(config.reply_delay_ms)
@@ -461,6 +462,7 @@ class BrokerCore:
     def _take_batch(self) -> Batch | None:
         """Return everything since the last batch; None if there is nothing."""
         changes = self.machine.take()
+        self.metrics.take(changes)
         if self._quotas.is_on:
             self._quotas.take(changes)
         outbox = self._outbox.take_batch()

@@ -79,12 +79,16 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     ----------
     warm
         The node is the last that held the task, and may still have its activation in memory.
+    since, priority
+        When the task was queued, epoch milliseconds, and with which priority.
     """
 
     id: str
     version: int
     pid: str
     warm: bool
+    since: int
+    priority: int
 
 
 class GroupStatistics(msgspec.Struct, frozen=True):
@@ -583,4 +587,7 @@ class Dispatcher:
     def _assign_to(self, entry: Entry, node: _Node, made: list[Assignment]) -> None:
         del self._entries[entry.id]
         node.sent += 1
-        made.append(Assignment(entry.id, entry.version, node.pid, entry.warm == node.pid))
+        is_warm = entry.warm == node.pid
+        made.append(
+            Assignment(entry.id, entry.version, node.pid, is_warm, entry.since, entry.priority)
+        )

@@ -18,6 +18,7 @@ from typing import Final
 
 from understudy_broker.core.admission import Admission
 from understudy_broker.core.authorization import Authorization
+from understudy_broker.core.call_tally import group_of
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import EventLog
@@ -122,6 +123,8 @@ class Membership:
         identity = self._sessions.identity_of(peer)
         refused = self.admission.decide(peer, hello, now, identity)
         if refused is not None:
+            if refused.status == 429:
+                self._metrics.count_limited("connections")
             self._outbox.refuse(peer, refused)
             return None
         pid = pid_of(hello.name, hello.boot)
@@ -184,11 +187,12 @@ class Membership:
                 crash = None
                 if other.name == name:
                     crash = _crash_of(other, "another process has its name")
-                self._machine.release_pid(other.pid, now, crash=crash, presumed=True)
+                lost = self._machine.release_pid(other.pid, now, crash=crash, presumed=True)
+                self._count_died(lost)
         for away in self._sessions.replaced(pid, identity):
             crash = self._sessions.forget_away(away)
             self._rejoining.pop(away, None)
-            self._machine.release_pid(away, now, crash=crash, presumed=True)
+            self._count_died(self._machine.release_pid(away, now, crash=crash, presumed=True))
 
     # Heartbeats ----------------------------------------------------------------------------------
 
@@ -246,6 +250,7 @@ class Membership:
         self._outbox.add_urgent(session.peer, Bye())
         self._drop(session)
         released = self._machine.release_pid(session.pid, now)
+        self._metrics.count_attempts(session.group, "released", len(released))
         self._add_event("info", "left", session, released=len(released))
 
     def connection_lost(self, peer: bytes, now: int, reason: str) -> None:
@@ -282,6 +287,7 @@ class Membership:
         self._drop(session)
         # Its process did nothing wrong by what is known, so it is no crash.
         released = self._machine.release_pid(session.pid, now)
+        self._metrics.count_attempts(session.group, "released", len(released))
         self._add_event("warning", f"expelled, because {because}", session, released=len(released))
 
     # Time ----------------------------------------------------------------------------------------
@@ -324,6 +330,7 @@ class Membership:
                 text = "lost, and has not joined anew"
                 self._add_event("warning" if had else "info", text, rejoining, held=len(had))
             released = self._machine.release_pid(pid, now, crash=crash, presumed=True)
+            self._count_died(released)
             if released:
                 self._presume_dead(pid, had)
                 text = "gone; its tasks go to others"
@@ -349,7 +356,15 @@ class Membership:
             text = f"silent for {(now - session.beat_at) // 1000} s, its interpreter was held"
         # Not `presumed`: a function that stops its process for so long will do so again.
         released = self._machine.release_pid(session.pid, now, crash=_crash_of(session, text))
+        self._count_died(released)
         self._add_event("warning", "silent; lease lapsed", session, released=len(released))
+
+    def _count_died(self, ids: Iterable[str]) -> None:
+        """Count the attempts that ended because their nodes were lost."""
+        for id_ in ids:
+            task = self._machine.view.task(id_)
+            if task is not None:
+                self._metrics.count_attempts(group_of(task.target), "died")
 
     def _presume_dead(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
         """Remember the tasks of a peer that was given up, because it may not have crashed.

@@ -86,6 +86,7 @@ class PollScheme:
     def assign(self, now: int) -> None:
         """Hand out all tasks that can be handed out."""
         by_pid, members = self._sessions.by_pid, self._members.by_address
+        tally = self._metrics.calls
         if self._members.returned:
             returned, self._members.returned = self._members.returned, []
             for execute in returned:
@@ -107,6 +108,8 @@ class PollScheme:
                     self._dispatcher.refund(made.pid)
                     refunded = True
                 else:
+                    if tally is not None:
+                        tally.started(session.group, made.priority, now - made.since)
                     if now - session.beat_at > self._config.beat_ms:
                         self._membership.begin_lease(session, now)
                     self._push(session, assigned, made.warm, now)

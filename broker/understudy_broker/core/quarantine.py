@@ -8,8 +8,9 @@ cannot go on with: the function is unknown, or it makes other calls than the his
 
 from __future__ import annotations
 
+from understudy_broker.core.call_tally import group_of
 from understudy_broker.core.events import EventLog
-from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.metrics import Metrics, ParkReason
 from understudy_store.commands import TaskHalt
 from understudy_store.machine import Execute, Machine
 from understudy_store.records import TaskRecord
@@ -42,10 +43,10 @@ class Quarantine:
         cause = f"its holder vanished {times}; the last: {task.cause}"
         if not self._machine.apply(TaskHalt(task.id, cause), now).ok:
             return False
-        self.note_parked(task, cause)
+        self.note_parked(task, cause, "deaths")
         return True
 
-    def note_parked(self, task: TaskRecord, cause: str) -> None:
+    def note_parked(self, task: TaskRecord, cause: str, reason: ParkReason) -> None:
         """Count and log that a task was parked."""
-        self._metrics.parked += 1
+        self._metrics.count_parked(group_of(task.target), reason)
         self._events.add("warning", "parked", id=task.id, target=task.target, cause=cause)

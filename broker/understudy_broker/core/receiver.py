@@ -132,6 +132,7 @@ class Receiver:
                 if refused is None:
                     self._queue.waiting.append((session, message))
                 else:
+                    self._metrics.count_limited("requests")
                     self._outbox.refuse(peer, refused)
                     if self._audit is not None:
                         self._audit.too_many(session, whose(session, message.command), refused, now)
@@ -166,6 +167,7 @@ class Receiver:
     def _on_flood(self, peer: bytes, session: Session | None, now: int) -> None:
         """Drop a frame of an identity that floods the broker, unread, and so end its session."""
         self._metrics.frames_flooding += 1
+        self._metrics.count_limited("frames")
         self.flooding.append(peer)
         if session is not None:
             self.has_input = True

@@ -18,7 +18,7 @@ from understudy_broker.core.flow_control import (
     bytes_of,
     reply_bytes,
 )
-from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.metrics import Metrics, ParkReason
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.quarantine import Quarantine
@@ -50,6 +50,7 @@ from understudy_store.commands import (
     PromiseSearch,
     ReadCommand,
     Reply,
+    ScheduleCreate,
     ScheduleSearch,
     TaskAcquire,
     TaskCreate,
@@ -73,6 +74,8 @@ _PRELOAD_BYTES: Final = 256 * KIB
 _FENCED: Final = frozenset({TaskFence, TaskFulfill, TaskSuspend})
 #: Only the session that holds the task may send these.
 _HELD: Final = _FENCED | {TaskRelease}
+#: begins the cause with which a node parks a task whose function it does not have
+_UNKNOWN_FUNCTION: Final = "UnknownFunctionError:"
 #: Sent instead of the whole record to a peer that has just sent that record itself.
 _DONE: Final = Reply(200)
 _CREATED: Final = Reply(201)
@@ -172,6 +175,7 @@ class RequestHandlers:
             return False
         full = self._quota_refusal(identity, own_command(command))
         if full is not None:
+            self._metrics.count_limited(_rule_of(own_command(command)))
             self._refuse_full(session, corr, own_command(command), full)
         return full is None
 
@@ -212,6 +216,9 @@ class RequestHandlers:
                 reply = _DONE
             if reply.status == 409:
                 self._metrics.stale_writes += 1
+                self._metrics.count_attempts(session.group, "fenced")
+        elif kind is TaskRelease and reply.ok:
+            self._metrics.count_attempts(session.group, "raised" if command.failed else "released")
         delayed = self._delays_replies and may_be_delayed(session, command, reply)
         self._reply(session, corr, reply, may_be_delayed=delayed)
 
@@ -265,7 +272,9 @@ class RequestHandlers:
             return
         reply = self._machine.apply(command, now)
         if reply.ok and command.version and reply.task is not None:
-            self._quarantine.note_parked(reply.task, command.cause)
+            is_unknown = command.cause.startswith(_UNKNOWN_FUNCTION)
+            reason: ParkReason = "unknown" if is_unknown else "mismatch"
+            self._quarantine.note_parked(reply.task, command.cause, reason)
         self._reply(session, corr, reply)
 
     def _reply(
@@ -381,6 +390,13 @@ class RequestHandlers:
     def _unwatch(self, session: Session, corr: int, command: PromiseUnwatch, _now: int) -> None:
         self._watches.remove(session, command.ids)
         self._outbox.reply(session.peer, Response(corr, Reply(200)))
+
+
+def _rule_of(command: OwnCommand) -> str:
+    """Return the kind of limit that a command may reach."""
+    if isinstance(command, PromiseWatch):
+        return "watches"
+    return "schedules" if isinstance(command, ScheduleCreate) else "promises"
 
 
 def _too_many(watches_max: int) -> Reply:

@@ -39,13 +39,17 @@ class Entry:
         Pid of the node that may still have the task's activation in memory.
     prefers
         Name of the node that the task's address prefers.
+    priority
+        The priority of the task.
     since
         When the task was queued, epoch milliseconds.
     alive
         False once the task was withdrawn or taken out.
     """
 
-    __slots__ = ("id", "version", "callee", "warm", "prefers", "since", "queue", "alive")
+    __slots__ = (
+        "id", "version", "callee", "warm", "prefers", "priority", "since", "queue", "alive",
+    )  # fmt: skip
 
     def __init__(self, task: ExecuteLike, prefers: str | None, since: int, queue: Queue) -> None:
         self.id = task.id
@@ -53,6 +57,7 @@ class Entry:
         self.callee = task.callee
         self.warm = task.warm
         self.prefers = prefers
+        self.priority = task.priority
         self.since = since
         self.queue = queue
         self.alive = True

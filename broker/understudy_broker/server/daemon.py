@@ -298,6 +298,8 @@ async def _main(
         hangups=guards.hangups,
         audit=guards.audit,
         audit_required=settings.audit_required,
+        metrics=settings.metrics_place,
+        metrics_required=settings.metrics is not None,
         on_started=on_started,
     )
 

@@ -40,13 +40,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
+from typing import NamedTuple
 
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.outbox import Batch, Frame
 from understudy_broker.errors import CommitFailedError
+from understudy_broker.monitoring.histogram import Histogram
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreFailedError
 from understudy_store.store import CommitResult, Store
+
+
+class Commits(NamedTuple):
+    """Histograms of commits: the microseconds that they took, and the promises in them."""
+
+    took_us: Histogram
+    sizes: Histogram
 
 
 class GroupCommit:
@@ -69,6 +78,8 @@ class GroupCommit:
         only one thread writes it at a time.
     committed_at
         When the last commit ended, in seconds of `perf_counter`.
+    histograms
+        How long commits took, and how many promises they wrote.
     """
 
     def __init__(
@@ -81,6 +92,8 @@ class GroupCommit:
         self.batch: Batch | None = None
         self.result: CommitResult | None = None
         self.committed_at = 0.0
+        self.histograms = Commits(Histogram(), Histogram())
+        self._began_at = 0.0
 
     def commit(self, batch: Batch) -> list[Frame] | None:
         """Begin to commit `batch`, after `result` of the one before was taken.
@@ -96,10 +109,15 @@ class GroupCommit:
             It was tried at once, and the store failed.
         """
         self.batch = batch
+        self._began_at = perf_counter()
         pending = batch.outbox.reads
         reads = [Read(read.command, read.now) for read in pending] if pending else []
         result = self._store.commit(batch.changes, reads, self._on_done, attended=self._attended)
         return None if result is None else self._finish(result)
+
+    def under_way_s(self) -> float:
+        """Return the seconds since the present commit began; 0: there is none. Any thread asks."""
+        return 0.0 if self.batch is None else perf_counter() - self._began_at
 
     def advance(self) -> None:
         """Take the store's answer as `result`, if it has come to the loop."""
@@ -131,4 +149,9 @@ class GroupCommit:
         self.committed_at = perf_counter()
         if isinstance(result, StoreFailedError):
             raise CommitFailedError(f"{result}. The broker has stopped") from result
+        changes = batch.changes
+        if changes:
+            took_us, sizes = self.histograms
+            took_us.observe(int((self.committed_at - self._began_at) * 1e6))
+            sizes.observe(len(changes.inserted) + len(changes.updated))
         return self._core.committed(batch, result)

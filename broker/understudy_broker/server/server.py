@@ -55,15 +55,19 @@ from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event
 from understudy_broker.core.outbox import Frame
 from understudy_broker.keys.peer_keys import PeerKeys
+from understudy_broker.monitoring.address import Place
+from understudy_broker.monitoring.listener import Listener, MonitoringListenError, bind
 from understudy_broker.server.audit import AuditWriter
 from understudy_broker.server.group_commit import GroupCommit
 from understudy_broker.server.keys import BrokerKeys, RightsWatch, gate_of
 from understudy_broker.server.log_limit import LogLimit
 from understudy_broker.server.logs import Log, log_to_logging
+from understudy_broker.server.monitor import Monitor
 from understudy_broker.server.reloads import Hangups, serve_reloads
 from understudy_broker.server.searches import Searches
 from understudy_broker.server.sharing import LEAVE_S, STALE_S, Sharing
 from understudy_broker.server.slot_link import SlotLink
+from understudy_broker.transport.loop_lock import LoopThread
 from understudy_broker.transport.polling import SHORT_WAIT_S
 from understudy_broker.transport.socket import POLLIN, Pause
 from understudy_broker.transport.transport import Transport
@@ -265,6 +269,34 @@ class Server:
                 for refusal in refusals:
                     self._audit.stranger(refusal.why, refusal.address, refusal.key, now)
 
+    def show_metrics(self, place: Place | None, is_required: bool) -> Listener | None:
+        """Show metrics and health at a place; return what does so, to be stopped at the end.
+
+        Raises
+        ------
+        MonitoringListenError
+            They cannot be shown there, and must be.
+        """
+        if place is None:
+            return None
+        monitor = Monitor(
+            self._core,
+            self._commits,
+            self._store,
+            LoopThread(),
+            self._clock,
+            lambda: self._stopping,
+        )
+        try:
+            listener = Listener(bind(place), monitor.pages)
+        except MonitoringListenError as error:
+            if is_required:
+                raise
+            self.warn(f"{error}. The broker runs without; say where with --metrics")
+            return None
+        self._log("info", f"metrics at http://{listener.place}/metrics", {})
+        return listener
+
     def now(self) -> int:
         """Return the time by the broker's clock, epoch milliseconds."""
         return self._clock()
@@ -405,6 +437,8 @@ async def serve(
     hangups: Hangups | None = None,
     audit: AuditFile | None = None,
     audit_required: bool = True,
+    metrics: Place | None = None,
+    metrics_required: bool = True,
     on_started: Callable[[str], None] | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -433,6 +467,10 @@ async def serve(
         The file of the audit, which the caller has opened and this closes; None: there is no audit.
     audit_required
         Refuse what has to be audited while the file cannot be written.
+    metrics
+        Where metrics and health are shown; None: nowhere.
+    metrics_required
+        Do not start if they cannot be shown there; otherwise only the log says so.
     on_started, task_status
         Told the address at which the broker listens.
 
@@ -440,6 +478,8 @@ async def serve(
     ------
     ListenError
         The address is taken, is not this machine's, or is no address.
+    MonitoringListenError
+        Metrics cannot be shown where they must be.
     CommitFailedError, StoreFailedError
         The store failed; peers were told nothing that is not committed.
     """
@@ -459,10 +499,11 @@ async def serve(
         try:
             own_keys = None if keys is None else keys.for_brokers
             trail = None if audit is None else AuditTrail(is_required=audit_required)
-            config = replace(config, audit=trail)
+            config = replace(config, audit=trail, counts_calls=metrics is not None)
             if keys is not None:
                 config = replace(config, grant_of=keys.grant_of)
             server = Server(store, config, transport, log, accepted_clock, own_keys)
+            listener = server.show_metrics(metrics, metrics_required)
             beside: list[Callable[[], Awaitable[None]]] = []
             if config.is_insecure:
                 beside.append(partial(_warn_insecure, transport.address, log))
@@ -477,6 +518,8 @@ async def serve(
             try:
                 await _serve(server, transport, context, stop, beside, on_started, task_status)
             finally:
+                if listener is not None:
+                    listener.stop()
                 if writer is not None and trail is not None:
                     trail.add(server.now(), "stopped", broker=config.name)
                     writer.close()

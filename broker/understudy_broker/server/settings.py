@@ -43,6 +43,8 @@ from understudy_broker.deployment import (
     read_deployment,
 )
 from understudy_broker.errors import BrokerError
+from understudy_broker.monitoring.address import DEFAULT_ADDRESS as DEFAULT_METRICS
+from understudy_broker.monitoring.address import Place, parse_place
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
 from understudy_broker.server.start import Wanted
@@ -81,6 +83,9 @@ class BrokerSettings(BaseSettings):
     #: Where an edge listens beside the broker, as HOST:PORT; "off": there is none. None: at the
     #: default address, if what an edge needs is installed.
     http: str | None = None
+    #: Where the broker shows metrics and health, as HOST:PORT or PORT; "none": nowhere. None: at
+    #: the default address, unless another program has it.
+    metrics: str | None = None
     #: The folder with ``broker.key`` and ``rights.toml``: only peers whose keys these rights have
     #: may connect, and all that they send is encrypted. None: there are no keys.
     keys: Path | None = None
@@ -164,6 +169,13 @@ class BrokerSettings(BaseSettings):
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else check_address(value, port_min=1)
 
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_place(value)
+        return value
+
     @field_validator("ipc_mode")
     @classmethod
     def _ipc_mode(cls, value: str) -> str:
@@ -200,6 +212,11 @@ class BrokerSettings(BaseSettings):
             env_settings,
             InitSettingsSource(settings_cls, init_kwargs=file),
         )
+
+    @property
+    def metrics_place(self) -> Place | None:
+        """The place at which metrics and health are shown; None: there is none."""
+        return parse_place(DEFAULT_METRICS if self.metrics is None else self.metrics)
 
     @property
     def open_to_others(self) -> bool:

@@ -83,20 +83,26 @@ class LoopLock(Instrument):
 
 
 class LoopThread:
-    """The thread of the trio loop that creates this, and the way to it from other threads."""
+    """The thread of the trio loop that creates this, and the way to it from other threads.
+
+    Attributes
+    ----------
+    ident
+        The identifier of the thread.
+    """
 
     def __init__(self) -> None:
-        self._ident = threading.get_ident()
+        self.ident = threading.get_ident()
         self._token = trio.lowlevel.current_trio_token()
 
     @property
     def is_current(self) -> bool:
         """True if the caller runs on the loop's thread."""
-        return threading.get_ident() == self._ident
+        return threading.get_ident() == self.ident
 
     def run(self, function: Callable[..., object], *args: object) -> None:
         """Call `function` on the loop's thread: at once if this is it, otherwise soon."""
-        if threading.get_ident() == self._ident:
+        if threading.get_ident() == self.ident:
             function(*args)
         else:
             self.run_soon(function, *args)

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "tree": "understudy.cli.commands.tree",
     "why": "understudy.cli.commands.why",
     "groups": "understudy.cli.commands.groups",
+    "health": "understudy.cli.commands.health",
     "brokers": "understudy.cli.commands.brokers",
     "slots": "understudy.cli.commands.slots",
     "promises": "understudy.cli.commands.promises",

@@ -18,6 +18,7 @@ from understudy.edge.push.settings import push_settings
 from understudy.edge.settings import EdgeSettings
 from understudy.edge.tls import Certificate
 from understudy.edge.tokens.gate import load
+from understudy_broker.monitoring.address import MonitoringAddressError, Place, parse_place
 
 #: modules of the extra [grpc]
 _GRPC: Final = ("grpc", "grpc_health", "grpc_reflection")
@@ -44,6 +45,7 @@ def settings_of(options: EdgeOptions) -> EdgeSettings:
         host,
         port,
         grpc=grpc_place,
+        metrics=_metrics(options.metrics),
         hooks=() if options.hooks is None else parse_hooks(_read(options.hooks), os.environ),
         push=push_settings(options),
         credit=options.push_max,
@@ -62,6 +64,13 @@ def settings_of(options: EdgeOptions) -> EdgeSettings:
             is_behind_proxy=options.behind_proxy,
         )
     return settings
+
+
+def _metrics(address: str | None) -> Place | None:
+    try:
+        return None if address is None else parse_place(address)
+    except MonitoringAddressError as error:
+        raise UsageError(f"--metrics: {error}") from None
 
 
 def _tls(options: EdgeOptions) -> tuple[Path, Path] | None:

@@ -64,7 +64,7 @@ from understudy.client.sealed_router import SealedRouter
 from understudy.client.strangers import Found, address_of, find, flaw
 from understudy.client.submissions import SubmissionQueue
 from understudy.client.way import open_way
-from understudy.errors import NameInUseError, StoppedError
+from understudy.errors import ConfigurationError, NameInUseError, StoppedError
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.shell import NodeService
 from understudy_broker.address import split_addresses
@@ -73,6 +73,8 @@ from understudy_broker.errors import NameInUseError as NameTakenError
 from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.link.link import Link
 from understudy_broker.link.router import Router, open_router
+from understudy_broker.monitoring.address import Place
+from understudy_broker.monitoring.listener import Listener, MonitoringListenError, bind
 from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_store.commands import PromiseCreate
@@ -101,6 +103,8 @@ class Connection:
         Seconds to wait for a broker before `BrokerUnavailableError`.
     keys
         Those of this process; None: the broker asks for none.
+    metrics
+        Where a node shows its metrics and its health; None: nowhere.
 
     Attributes
     ----------
@@ -118,8 +122,11 @@ class Connection:
         config: NodeConfig,
         connect_timeout_s: float,
         keys: PeerKeys | None = None,
+        metrics: Place | None = None,
     ) -> None:
         self._keys = keys
+        self._metrics = metrics
+        self._listener: Listener | None = None
         self.url = url
         self.env = env
         self.name = name
@@ -205,6 +212,8 @@ class Connection:
         self._loop.run_soon(self._stop_requested.set)
         if thread is not threading.current_thread():
             thread.join(timeout_s)
+        if self._listener is not None:
+            self._listener.stop()
 
     # Requests ------------------------------------------------------------------------------------
 
@@ -300,13 +309,30 @@ class Connection:
         """Become a node: ask for tasks of the group.
 
         A process that does not join the group gets tasks by `acquire` only.
+
+        Raises
+        ------
+        ConfigurationError
+            Its metrics cannot be shown where they are to be.
         """
+        sock = None
+        if self._metrics is not None and self._listener is None:
+            try:
+                sock = bind(self._metrics)
+            except MonitoringListenError as error:
+                raise ConfigurationError(str(error)) from None
         if joins:
             # Noted before the thread starts, so that the first hello is a node's already.
             self._peer.wants_to_serve = True
             self._submit(self._peer.serve, (), ())
         else:
             self.ensure_started()
+        if sock is not None and self._node is not None and self._loop is not None:
+            # Imported here, because few processes show metrics.
+            from understudy.client.node_monitor import show_node
+
+            self._listener = show_node(sock, self._node, self._loop, lambda: self._peer.connected)
+            self._log.note(f"metrics at http://{self._listener.place}/metrics")
         self.serves.set()
 
     def serve_dedicated(

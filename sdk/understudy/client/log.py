@@ -35,6 +35,10 @@ class ConnectionLog:
         """Log a warning."""
         say(logging.WARNING, "%s", text)
 
+    def note(self, text: str) -> None:
+        """Log a line that is no trouble."""
+        say(logging.INFO, "%s", text)
+
     def failure(self, text: str, error: BaseException, retried: bool) -> None:
         """Log the failure of a function, with a traceback that begins in the function itself.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from understudy.client.embedded import Embedded
     from understudy.queues.addresses import TaskSourceAddress
     from understudy.task_source.thread import TaskSourceThread
+    from understudy_broker.monitoring.address import Place
     from understudy_broker.protocol.messages import AnyCommand, Response
     from understudy_store.commands import PromiseCreate, Reply
     from understudy_store.records import PromiseRecord
@@ -93,6 +94,8 @@ class ClientSession:
         The key and the broker's key, as given to the runtime; they are read when it connects.
     seals
         The seal keys, and whether sealed values are required, as given to the runtime.
+    metrics
+        Where this process shows its metrics once it is a node; None: nowhere.
     pickle
         Whether values may travel by cloudpickle.
     pickle_asked
@@ -129,7 +132,9 @@ class ClientSession:
         task_source: TaskSourceAddress | None = None,
         keys: tuple[str | None, str | None] = (None, None),
         seals: tuple[str | None, bool | None] = (None, None),
+        metrics: Place | None = None,
     ) -> None:
+        self.metrics = metrics
         self.keys = keys
         self.seals = seals
         self.env = env
@@ -219,6 +224,7 @@ class ClientSession:
             config=self.config,
             connect_timeout_s=self.connect_timeout_s,
             keys=keys,
+            metrics=self.metrics,
         )
 
     def serve(self) -> ConnectionPort:

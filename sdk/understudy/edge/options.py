@@ -48,6 +48,8 @@ class EdgeOptions(BaseSettings):
     #: names by which clients reach the edge, with commas between them
     names: str = ""
     grpc: str | None = None
+    #: where metrics are shown
+    metrics: str | None = None
     push: str = ""
     push_key_file: Path | None = None
     push_url: str | None = None

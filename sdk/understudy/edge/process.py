@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import trio
 from msgspec.structs import replace
+from starlette.types import ASGIApp
 
 from understudy import extras
 from understudy.edge.address import is_loopback, place
@@ -19,6 +20,7 @@ from understudy.edge.app import make_app, make_legacy_poll_app
 from understudy.edge.brokers import Brokers, open_brokers
 from understudy.edge.carrier import Deliver, open_carrier
 from understudy.edge.edge import Edge
+from understudy.edge.metrics import Counted, EdgeMonitor, EdgeNumbers
 from understudy.edge.resonate.debug import DebugPerformer
 from understudy.edge.server import bind, serve
 from understudy.edge.settings import EdgeSettings
@@ -27,6 +29,8 @@ from understudy.edge.tls import Certificate
 from understudy.edge.tokens.gate import TokenGate
 from understudy.errors import innermost
 from understudy_broker.errors import LinkError
+from understudy_broker.monitoring.listener import Listener, MonitoringListenError
+from understudy_broker.monitoring.listener import bind as bind_monitor
 from understudy_broker.process import StopSignals, raise_descriptor_limit, tune_collection
 
 EXIT_OK: Final = 0
@@ -66,17 +70,20 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
         if settings.legacy_poll is not None:
             addresses.append(("--legacy-poll", settings.legacy_poll))
         socks: list[socket.socket] = []
+        monitored: socket.socket | None = None
         try:
             for option, (host, port) in addresses:
                 socks.append(_bind(host, port, option))
             grpc = _probe(settings.grpc)
-        except _ListenError as error:
+            if settings.metrics is not None and not settings.debug:
+                monitored = bind_monitor(settings.metrics)
+        except (_ListenError, MonitoringListenError) as error:
             for sock in socks:
                 sock.close()
             print(f"understudy edge: {error}", file=sys.stderr)
             return EXIT_FAILED
         try:
-            trio.run(_main, settings, security, socks, grpc, stop)
+            trio.run(_main, settings, security, socks, grpc, monitored, stop)
         except BaseExceptionGroup as group:
             cause = innermost(group)
             if not isinstance(cause, LinkError | _ListenError):
@@ -148,6 +155,7 @@ async def _main(
     security: _Security,
     socks: list[socket.socket],
     grpc: tuple[str, int] | None,
+    monitored: socket.socket | None,
     stop: Stop,
 ) -> None:
     stopped = stop.attach()
@@ -159,7 +167,7 @@ async def _main(
         return
     async with open_brokers(settings.url, settings.patience_s) as brokers:
         edge = Edge(brokers, settings, None, *security)
-        async with trio.open_nursery() as nursery:
+        async with _monitoring(edge, monitored) as counted, trio.open_nursery() as nursery:
             _watch_files(security, nursery)
             polls = [place(*each.getsockname()[:2]) for each in legacy_socks]
             url = f"{security.scheme('http')}://{place(host, port)}"
@@ -171,13 +179,31 @@ async def _main(
             ):
                 until = _until(stopped, edge)
                 tls = _context_of(security)
-                servers.start_soon(serve, make_app(edge), sock, settings.limits, until, tls)
+                app = counted(make_app(edge))
+                servers.start_soon(serve, app, sock, settings.limits, until, tls)
                 if grpc is not None:
                     await _start_grpc(edge, *grpc, servers)
                 for each in legacy_socks:
-                    app = make_legacy_poll_app(edge)
+                    app = counted(make_legacy_poll_app(edge))
                     servers.start_soon(serve, app, each, settings.limits, until, tls)
             nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _monitoring(
+    edge: Edge, sock: socket.socket | None
+) -> AsyncIterator[Callable[[ASGIApp], ASGIApp]]:
+    """Show metrics at a socket while the block runs; give what counts an application's requests."""
+    if sock is None:
+        yield lambda app: app
+        return
+    numbers = EdgeNumbers()
+    listener = Listener(sock, EdgeMonitor(numbers, lambda: edge.brokers.ready).pages)
+    print(f"understudy edge: http://{listener.place}/metrics for metrics", flush=True)
+    try:
+        yield lambda app: Counted(app, numbers)
+    finally:
+        listener.stop()
 
 
 def _watch_files(security: _Security, nursery: trio.Nursery) -> None:

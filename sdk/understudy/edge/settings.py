@@ -10,6 +10,7 @@ import msgspec
 from understudy.edge.hooks import Hook
 from understudy.edge.push.settings import PushSettings
 from understudy.edge.server import Limits
+from understudy_broker.monitoring.address import Place
 
 #: What a broker takes as one payload, and room for base64 and the rest of the JSON around it.
 BODY_BYTES_MAX: Final = 6 * 1024 * 1024
@@ -49,6 +50,8 @@ class EdgeSettings(msgspec.Struct, frozen=True):
         has no broker.
     grpc
         Host and port at which to listen for gRPC; None: there is none.
+    metrics
+        Where metrics and health are shown; None: nowhere.
     wait_max_s
         The longest wait of one request for a promise; a client asks again after it.
     hooks
@@ -79,6 +82,7 @@ class EdgeSettings(msgspec.Struct, frozen=True):
     strict: bool = False
     debug: bool = False
     grpc: tuple[str, int] | None = None
+    metrics: Place | None = None
     wait_max_s: float = 300.0
     hooks: tuple[Hook, ...] = ()
     legacy_poll: tuple[str, int] | None = None

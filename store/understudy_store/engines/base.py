@@ -6,7 +6,7 @@ An engine loads, finds and commits. It decides nothing; the machine does.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -84,6 +84,34 @@ class Opening(NamedTuple):
 
 #: without any wish
 OPENING: Final = Opening()
+
+
+class Measures(NamedTuple):
+    """Numbers of a store, for those who watch over it; None: it does not know.
+
+    Attributes
+    ----------
+    lag_s
+        The age of the oldest commit that searches do not find yet where they read, because only
+        the journal has it.
+    journal_bytes, store_bytes
+        Bytes of files; those of a database server are not counted.
+    free_bytes
+        Bytes that may still be written to the disk of the files.
+    """
+
+    lag_s: float | None = None
+    journal_bytes: int | None = None
+    store_bytes: int | None = None
+    free_bytes: int | None = None
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """An engine that has `Measures`."""
+
+    def measures(self) -> Measures:
+        """Return the numbers of this moment; called on any thread."""
 
 
 class Engine(Protocol):

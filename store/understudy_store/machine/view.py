@@ -87,6 +87,20 @@ class MachineView:
         """Return the tasks of a slot that wait for a promise of another one."""
         return elsewhere.awaiters(self._state, promise_id, slot)
 
+    def task_counts(self) -> dict[str, int]:
+        """Return the numbers of tasks by their states, but for those that are fulfilled."""
+        counts = self._state.counts
+        return {state: count for state, count in counts.items() if state != "fulfilled"}
+
+    @property
+    def pending_count(self) -> int:
+        """The number of pending promises."""
+        return self._state.pending
+
+    def schedule_lag_ms(self, now: int) -> int:
+        """Return how late the schedule is that is due first; 0: none is due."""
+        return max(0, now - self._state.occurrences.next_at)
+
     def statistics(self) -> Statistics:
         """Return counts of what is in memory."""
         s = self._state

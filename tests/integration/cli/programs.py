@@ -18,6 +18,8 @@ from tests.support import free_url
 
 #: seconds after which a wait fails its test
 PATIENCE_S = 40
+#: settings of brokers that use no port but their own
+QUIET = {"UNDERSTUDY_BROKER__HTTP": "off", "UNDERSTUDY_BROKER__METRICS": "none"}
 
 APP = """
 import time
@@ -100,10 +102,10 @@ def gate(ctx: Context):
 def environment(**extra: str) -> dict[str, str]:
     """Return this process's environment without understudy's variables, which may be set.
 
-    Brokers run no edge, unless they are told to.
+    Brokers run no edge and show no metrics, unless they are told to.
     """
     plain = {name: text for name, text in os.environ.items() if not name.startswith("UNDERSTUDY_")}
-    return plain | {"UNDERSTUDY_BROKER__HTTP": "off"} | extra
+    return plain | QUIET | extra
 
 
 def wait_until(condition: Callable[[], bool], problem: Callable[[], str]) -> None:

@@ -116,6 +116,7 @@ class Forker:
         self._ready = threading.Event()
         plain = {k: v for k, v in os.environ.items() if not k.startswith("UNDERSTUDY_")}
         plain["UNDERSTUDY_BROKER__HTTP"] = "off"
+        plain["UNDERSTUDY_BROKER__METRICS"] = "none"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.integration.recovery.forker"],
             stdin=subprocess.PIPE,

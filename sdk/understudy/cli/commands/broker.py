@@ -10,6 +10,7 @@ import typer
 
 from understudy.edge.address import DEFAULT_LISTEN
 from understudy_broker.address import DEFAULT_ADDRESS
+from understudy_broker.monitoring.address import DEFAULT_ADDRESS as DEFAULT_METRICS
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -60,6 +61,14 @@ Http = Annotated[
         metavar="HOST:PORT",
         help=f"Where an edge listens for HTTP, a process beside the broker. "
         f"[default: {DEFAULT_LISTEN}, with the extra \\[http]]",
+    ),
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where to show metrics and health, as HOST:PORT or PORT; none: nowhere. "
+        f"[default: {DEFAULT_METRICS}, if it is free]",
     ),
 ]
 Keys = Annotated[
@@ -129,6 +138,7 @@ def broker(
     audit: Audit = None,
     http: Http = None,
     no_http: NoHttp = False,
+    metrics: Metrics = None,
     accept_lost_journal: AcceptLostJournal = None,
     config: ConfigFile = None,
     log_level: LogLevel = None,
@@ -168,6 +178,9 @@ def broker(
     With the extra [http], an edge runs beside the broker: a process of its own that speaks HTTP
     (see: understudy edge --help). It is started again if it dies, and ends with the broker.
 
+    Metrics for Prometheus are at /metrics of its --metrics address, and /health and /ready say
+    how it is (see: understudy health --help).
+
     \b
     Exit codes:
       0  stopped cleanly
@@ -192,6 +205,7 @@ def broker(
         "allow_root": allow_root,
         "audit": audit,
         "http": OFF if no_http else http,
+        "metrics": metrics,
         "accept_lost_journal": accept_lost_journal,
         "log_level": log_level,
         "log_format": log_format,

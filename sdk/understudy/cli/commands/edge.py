@@ -37,6 +37,15 @@ Grpc = Annotated[
 ]
 
 
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where to show metrics and health, as HOST:PORT or PORT. [default: nowhere]",
+    ),
+]
+
+
 Names = Annotated[
     str | None,
     typer.Option(
@@ -194,6 +203,7 @@ def edge(
     url: Url = None,
     names: Names = None,
     grpc: Grpc = None,
+    metrics: Metrics = None,
     push: Push = None,
     push_key_file: PushKeyFile = None,
     push_url: PushUrl = None,
@@ -250,6 +260,7 @@ def edge(
         "url": url,
         "names": names,
         "grpc": grpc,
+        "metrics": metrics,
         "push": push,
         "push_key_file": push_key_file,
         "push_url": push_url,

@@ -46,6 +46,13 @@ NodeUrl = Annotated[
         f"{DEFAULT_ADDRESS}]",
     ),
 ]
+NodeMetrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where to show metrics and health, as HOST:PORT or PORT. [default: nowhere]",
+    ),
+]
 LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"One of {', '.join(_LEVELS)}.")]
 
 
@@ -57,6 +64,7 @@ def node(
     concurrency: Concurrency = None,
     url: NodeUrl = None,
     log_level: LogLevel = "info",
+    metrics: NodeMetrics = None,
 ) -> int:
     """Run a node: perform calls with the functions of an app.
 
@@ -71,7 +79,7 @@ def node(
     \b
     Examples:
       understudy node app:runtime
-      understudy node shop.orders:runtime --group orders --id orders-1
+      understudy node shop.orders:runtime --group orders --id orders-1 --metrics 9100
       UNDERSTUDY_URL=tcp://10.0.0.5:5577 understudy node app
       UNDERSTUDY_TASK_SOURCE=amqp://me:secret@mq.internal/orders understudy node app
 
@@ -96,11 +104,12 @@ def node(
     watch = watch_import()
     loaded = load_runtime(runtime)
     if own_args := fork_point("understudy.client.connection", watch=watch):
-        _, id = own_args
+        own = dict(zip(own_args[::2], own_args[1::2], strict=True))
+        id, metrics = own.get("--id", id), own.get("--metrics", metrics)
     if url is None and loaded.session.embedded is not None:
         # A node serves others, who could not reach the broker inside a Runtime.local().
         url = broker_address(None)
-    loaded.configure(group=group, id=id, url=url, concurrency=concurrency)
+    loaded.configure(group=group, id=id, url=url, concurrency=concurrency, metrics=metrics)
     if not loaded.functions:
         err(
             f"understudy: {runtime} has no registered function, so every call will be refused. "

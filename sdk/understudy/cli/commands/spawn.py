@@ -29,6 +29,14 @@ def spawn(
         ),
     ] = None,
     url: Url = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where the first node shows metrics and health, as HOST:PORT or PORT; each "
+            "further one does at the next port. [default: nowhere]",
+        ),
+    ] = None,
 ) -> int:
     """Run several nodes of a group, and restart them when they die.
 
@@ -39,6 +47,7 @@ def spawn(
     \b
     Examples:
       understudy spawn app:runtime --group orders --nodes 4
+      understudy spawn app:runtime --group orders --nodes 4 --metrics 9101
       understudy spawn shop.orders --group orders --url tcp://10.0.0.5:5577
 
     \b
@@ -51,6 +60,8 @@ def spawn(
     from understudy.cli.client import Client
     from understudy.cli.process_pools import Say, count, run_pool, start_all, wait_for_nodes
     from understudy_actors.processes import Pool, ProcessSpec
+    from understudy_actors.processes.topology import metrics_args
+    from understudy_broker.monitoring.address import parse_place
     from understudy_broker.output import protect_output
     from understudy_store.addresses import check_name
 
@@ -65,8 +76,15 @@ def spawn(
         argv += ["--url", url]
     if concurrency is not None:
         argv += ["--concurrency", str(concurrency)]
+    place = None if metrics is None else parse_place(metrics)
     specs = [
-        ProcessSpec(name=f"{group}/{number}", argv=argv, forks=True, watches_lifeline=True)
+        ProcessSpec(
+            name=f"{group}/{number}",
+            argv=argv,
+            own_args=metrics_args(place, number),
+            forks=True,
+            watches_lifeline=True,
+        )
         for number in range(1, nodes + 1)
     ]
 

@@ -45,6 +45,8 @@ class Memtable:
 
     def __init__(self) -> None:
         self.commits = 0
+        #: when the first of them came, seconds of a clock that is never set
+        self.since = 0.0
         #: greatest `now` of them, epoch milliseconds
         self.now = 0
         #: last state of each promise, by id

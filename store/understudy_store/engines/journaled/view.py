@@ -142,6 +142,11 @@ class View:
         """Return whether a memtable inserts a descendant of `id_`."""
         return id_ in self.active.ancestors or id_ in self.sealed.ancestors
 
+    def lag_s(self, now: float) -> float:
+        """Return the age of the oldest commit that the table has not, by the clock of `since`."""
+        waiting = self.sealed or self.active
+        return now - waiting.since if waiting else 0.0
+
     # ---- what has changed -----------------------------------------------------------------------
 
     def add(self, changes: Changes) -> None:

@@ -9,10 +9,11 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
+from time import monotonic
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
-from understudy_store.engines.base import OPENING, Opening, Read
+from understudy_store.engines.base import OPENING, Measures, Opening, Read
 from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.postgres.address import parse
 from understudy_store.engines.postgres.begun import BegunCommit, BegunFind, begin, begin_find
@@ -142,6 +143,9 @@ class PostgresEngine:
 
     def search(self, read: Read, time_limit_s: float) -> Reply:
         return self.journaled.searcher.search(read, time_limit_s)
+
+    def measures(self) -> Measures:
+        return Measures(lag_s=self.journaled.view.lag_s(monotonic()))
 
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         self._on_failure = on_failure

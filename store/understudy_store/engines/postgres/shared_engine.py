@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
-from understudy_store.engines.base import Opening, Read
+from understudy_store.engines.base import Measures, Opening, Read
 from understudy_store.engines.postgres.begun import BegunCommit, BegunFind
 from understudy_store.engines.postgres.engine import PostgresEngine
 from understudy_store.engines.shared import Holdings
@@ -110,6 +110,9 @@ class SharedPostgresEngine:
 
     def search(self, read: Read, time_limit_s: float) -> Reply:
         return self.engine.search(read, time_limit_s)
+
+    def measures(self) -> Measures:
+        return self.engine.measures()
 
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         self.engine.watch(on_failure)

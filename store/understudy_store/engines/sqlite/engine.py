@@ -6,6 +6,7 @@ See the package for the theory of operation.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +18,7 @@ from msgspec import MsgspecError
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
-from understudy_store.engines.base import OPENING, SOLE_EPOCH, Opening, Read, fenced
+from understudy_store.engines.base import OPENING, SOLE_EPOCH, Measures, Opening, Read, fenced
 from understudy_store.engines.journaled.journaled_table import JournaledTable
 from understudy_store.engines.journaled.replay import replayed
 from understudy_store.engines.sqlite import facts
@@ -174,6 +175,25 @@ class SqliteEngine:
 
     def search(self, read: Read, time_limit_s: float) -> Reply:
         return self.journaled.searcher.search(read, time_limit_s)
+
+    def measures(self) -> Measures:
+        path, sizes = self._path, {}
+        for name, file in (
+            ("file", path),
+            ("wal", path.with_name(f"{path.name}-wal")),
+            ("journal", path.with_name(f"{path.name}.journal")),
+        ):
+            with suppress(OSError):
+                sizes[name] = file.stat().st_size
+        free = None
+        with suppress(OSError):
+            free = shutil.disk_usage(path.parent).free
+        return Measures(
+            lag_s=self.journaled.view.lag_s(time.monotonic()),
+            journal_bytes=sizes.pop("journal", None),
+            store_bytes=sum(sizes.values()),
+            free_bytes=free,
+        )
 
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         self.journaled.watch(on_failure)

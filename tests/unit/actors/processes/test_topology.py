@@ -95,6 +95,14 @@ def test_a_broker_with_defaults_alone(tmp_path: Path) -> None:
     assert broker.argv[-2:] == ["--listen", "tcp://127.0.0.1:5577"]
 
 
+def test_each_node_shows_its_metrics_at_a_port_of_its_own(tmp_path: Path) -> None:
+    text = _group(nodes="3", metrics='"9101"')
+    args = [spec.own_args for spec in _load(tmp_path, text)]
+    assert [each[-2:] for each in args] == [
+        ("--metrics", f"127.0.0.1:{port}") for port in (9101, 9102, 9103)
+    ]
+
+
 @pytest.mark.parametrize(
     ("listen", "url"),
     [
@@ -161,7 +169,8 @@ def _group(**changes: str) -> str:
         (_group(nodes="0"), "group[1] 'a'.nodes: Expected `int` >= 1"),
         (_group(nodes="5000"), "group[1] 'a'.nodes: Expected `int` <= 1000"),
         (_group(nodes='"2"'), "group[1] 'a'.nodes: Expected `int`, got `str`"),
-        (_group(node="2"), "unknown key 'node'; allowed are name, app, nodes, env, cwd"),
+        (_group(node="2"), "unknown key 'node'; allowed are name, app, nodes, metrics, env, cwd"),
+        (_group(metrics='"host"'), "group[1] 'a'.metrics: 'host' is no address for metrics"),
         (_group(env="{ A = 1 }"), "group[1] 'a'.env[...]: Expected `str`, got `int`"),
         (_group(env='{ "A=B" = "x" }'), "group[1] 'a'.env: 'A=B' cannot name a variable"),
         (_group(env='{ "" = "x" }'), "group[1] 'a'.env: '' cannot name a variable"),

@@ -31,6 +31,14 @@ def test_defaults() -> None:
     assert (config.busy_poll_us, BrokerConfig().busy_poll_us) == (500, 0)
 
 
+def test_metrics_are_shown_on_this_machine_unless_told_otherwise() -> None:
+    settings = load_settings()
+    assert (str(settings.metrics_place), settings.metrics) == ("127.0.0.1:9090", None)
+    assert str(load_settings(flags={"metrics": "*:9100"}).metrics_place) == "0.0.0.0:9100"
+    with pytest.raises(SettingsError, match=r"'metrics' \(flag --metrics\): 'x' is no address"):
+        load_settings(flags={"metrics": "x"})
+
+
 def test_flags_override_environment_override_file_override_defaults(
     clean: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
