@@ -29,6 +29,8 @@ COMMANDS: Final = {
     "connector": "understudy.cli.commands.connector",
     "invoke": "understudy.cli.commands.invoke",
     "tree": "understudy.cli.commands.tree",
+    "debug": "understudy.cli.commands.debug",
+    "rehearse": "understudy.cli.commands.rehearse",
     "groups": "understudy.cli.commands.groups",
     "brokers": "understudy.cli.commands.brokers",
     "slots": "understudy.cli.commands.slots",
