@@ -30,7 +30,7 @@ from understudy.replays.prompt import OWN_MODULES, Prompt
 from understudy.replays.record import Record
 from understudy.replays.steps import Mismatch, Replay
 from understudy.replays.stops import Stops
-from understudy_actors.interpreter.determinism import describe
+from understudy_actors.interpreter.determinism import describe, place_of
 from understudy_actors.interpreter.requests import CallSpec
 from understudy_store.records import HEADER_SITE, PENDING, PROMISE_WORDS, RESOLVED, PromiseRecord
 
@@ -153,7 +153,9 @@ class _Session:
             attempt=attempt,
             on_rest=self._on_rest,
         )
-        self._stops = Stops(task.id, at, self._replay.children)
+        recorded = [each for made in record.made_by(task).values() for each in made]
+        self._by_place = {place_of(each): each for each in recorded}
+        self._stops = Stops(task.id, at, recorded)
         self._debugger = make(
             self._stops,
             _codes(function.fn) if at is None else (),
@@ -185,9 +187,9 @@ class _Session:
             self._stops.went_on()
 
     def _known(self, id: str) -> str:
-        found = self._record.find(id)
+        found = self._by_place.get(id)
         if found is None:
-            return "the record has nothing under this id"
+            return "the record does not have it"
         return f"the record has {describe(found)}, {PROMISE_WORDS[found.state]}"
 
     # The end -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from importlib import import_module
@@ -28,6 +29,8 @@ def wait_for_editor(host: str, port: int, say: Callable[[str], None]) -> Callabl
     """
     if module := extras.missing("debugpy"):
         raise ConfigurationError(extras.advice("--debugpy", module, "debugpy"))
+    # It warns of breakpoints in Python's own modules that are frozen, which nobody wants here.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     debugpy = import_module("debugpy")
     try:
         debugpy.listen((host, port))
@@ -46,8 +49,8 @@ def wait_for_editor(host: str, port: int, say: Callable[[str], None]) -> Callabl
 class Editor:
     """An editor that has attached itself (a `Debugger`).
 
-    It stops at breakpoints that were set in it, and at the step that was asked for; if none was, at
-    the first one, because an editor cannot be told to stop in a function that has not begun.
+    It stops at breakpoints that were set in it, and in the line after the step that was asked for,
+    or after the first one: that is as soon as it can be told to stop in a function.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Editor:
         self._debugpy.debug_this_thread()
 
     def stop_at(self, frame: FrameType) -> None:
-        """Stop in a frame that is running on this thread."""
+        """Stop in the next line of a frame that is running on this thread."""
         import_module("pydevd").settrace(
             suspend=True,
             trace_only_current_thread=True,

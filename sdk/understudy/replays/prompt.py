@@ -102,6 +102,7 @@ class Prompt(pdb.Pdb):
         """Stop in a frame that waits, or where an error was raised. There is no going on."""
         sys.settrace(None)
         self.reset()
+        self.message("It goes no further: sb goes back a step, run begins again, q leaves.")
         self.interaction(frame, trace)
 
     def leave(self) -> NoReturn:
