@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
-from understudy.cli.client import PAGE_MAX, Client
+from understudy.cli.client import PAGE_MAX
 from understudy.replays.record import Record
+from understudy_actors.errors import CommandError
 from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.commands import PromiseSearch, Reply
 from understudy_store.records import (
@@ -25,8 +26,18 @@ _BATCH: Final = 500
 _SEARCHES_MAX: Final = 32
 
 
+class Source(Protocol):
+    """A place to read promises: a broker (`Client`), or the file of a store (`StoreFile`)."""
+
+    def promises(self, *, state: str | None = None, prefix: str = "") -> Iterator[PromiseRecord]:
+        """Search promises, in the order of their ids."""
+
+    def commands(self, commands: Sequence[PromiseSearch]) -> Iterator[Reply | CommandError]:
+        """Yield the replies to many searches, in order."""
+
+
 def calls_under_way(
-    client: Client,
+    source: Source,
     *,
     group: str,
     address: str,
@@ -47,7 +58,7 @@ def calls_under_way(
     limit
         The most calls.
     """
-    pending = client.promises(state=PENDING, prefix=prefix)
+    pending = source.promises(state=PENDING, prefix=prefix)
     tasks = islice(
         (
             promise
@@ -59,13 +70,13 @@ def calls_under_way(
     )
     while batch := list(islice(tasks, _BATCH)):
         origins = dict.fromkeys(map(origin_of, batch))
-        record = Record(record_of(client, list(origins)))
+        record = Record(record_of(source, list(origins)))
         for task in batch:
             # It may have settled since it was listed.
             yield record.find(task.id) or task, record
 
 
-def record_of(client: Client, origins: list[str]) -> list[PromiseRecord]:
+def record_of(source: Source, origins: list[str]) -> list[PromiseRecord]:
     """Read all promises of call graphs, and the detached calls below them.
 
     Parameters
@@ -85,7 +96,7 @@ def record_of(client: Client, origins: list[str]) -> list[PromiseRecord]:
     found: dict[str, PromiseRecord] = {}
     while searches:
         asked, searches = searches[:_SEARCHES_MAX], searches[_SEARCHES_MAX:]
-        for search, reply in zip(asked, client.commands(asked), strict=True):
+        for search, reply in zip(asked, source.commands(asked), strict=True):
             if not isinstance(reply, Reply):
                 raise reply
             found.update((promise.id, promise) for promise in reply.promises or ())

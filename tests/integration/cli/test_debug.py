@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ import pytest
 from tests.integration.cli.commands import Cli
 from tests.support import eventually
 from understudy import Context, Runtime
+from understudy.cli import main
 from understudy.testing import record
+from understudy_broker.server.embedded import EmbeddedBroker
 
 SOURCE = """
 from understudy import Context, Runtime
@@ -32,9 +36,9 @@ def order(ctx: Context, cents: int):
 CHANGED = SOURCE.replace("receipt = yield", "yield ctx.sleep(1)\n    receipt = yield")
 
 
-@pytest.fixture
-def node(url: str) -> Iterator[Runtime]:
-    """A node of group g with three calls that wait: order-1, order-2 and gone-1."""
+@contextmanager
+def node_of_group_g(url: str) -> Iterator[Runtime]:
+    """Run a node of group g with three calls that wait: order-1, order-2 and gone-1."""
     runtime = Runtime(group="g", url=url)
 
     def charge(ctx: Context, cents: int) -> str:
@@ -51,6 +55,13 @@ def node(url: str) -> Iterator[Runtime]:
         for id in ("order-1", "order-2", "gone-1"):
             runtime.rpc(id, id.partition("-")[0], 5)
         eventually(lambda: len([*runtime.promises.search(state="pending")]) == 6)
+        yield runtime
+
+
+@pytest.fixture
+def node(url: str) -> Iterator[Runtime]:
+    """A node of group g, at the broker of this process."""
+    with node_of_group_g(url) as runtime:
         yield runtime
 
 
@@ -98,17 +109,52 @@ def test_a_rehearsal_finds_what_breaks_and_touches_nothing(cli: Cli, node: Runti
 
 
 def test_a_call_is_debugged_from_the_broker_or_from_a_file(
-    cli: Cli, node: Runtime, folder: Path, monkeypatch: pytest.MonkeyPatch
+    url: str,
+    node: Runtime,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     record("order-2", node).save(folder / "order-2.json")
-    for given in ((), ("--history", "order-2.json")):
+    for number, given in enumerate((("--url", url), ("--history", "order-2.json"))):
         monkeypatch.setattr(sys, "stdin", io.StringIO("n\np receipt\nq\n"))
-        app = f"same_{len(given)}:runtime"
-        code, out, err = cli("debug", "order-2", app, "--at", "charge", *given)
+        args = ("debug", "order-2", f"same_{number}:runtime", "--at", "charge", *given)
+        code = main([*args])
+        out, err = capfd.readouterr()
         assert code == 0, err
         assert "Before step order-2.1, run charge: the record has run charge, resolved." in out
         assert "'receipt for 5'" in out
     assert node.promises.get("order-2").state == "pending"
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_file_of_a_store_is_read_and_not_changed(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = folder / "calls.db"
+    with EmbeddedBroker(str(store)) as broker, node_of_group_g(broker.endpoint) as node:
+        node.promises.resolve("order-1.2", "yes")
+        node.get("order-1").result()
+    content = store.read_bytes()
+    assert main(["rehearse", "changed_0:runtime", "--store", "calls.db", "--json"]) == 1
+    report = json.loads(capfd.readouterr().out)
+    assert (report["calls"], report["break"], report["go_on"]) == (2, 2, 0)
+    assert {cause["function"]: cause["kind"] for cause in report["causes"]} == {
+        "order": "mismatch",
+        "gone": "no_function",
+    }
+    monkeypatch.setattr(sys, "stdin", io.StringIO("c\nq\n"))
+    assert main(["debug", "order-1", "same_0:runtime", "--store", "calls.db"]) == 0
+    assert "order returns, as recorded." in capfd.readouterr().out
+    assert store.read_bytes() == content
+
+    for given, code, says in (
+        (("--store", "none.db"), 1, "there is no store"),
+        (("--store", "same_0.py"), 1, "is not an SQLite database"),
+        (("--store", "calls.db", "--history", "a.json"), 2, "exclude each other"),
+    ):
+        assert main(["debug", "order-1", "same_1:runtime", *given]) == code
+        assert says in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("folder", "node")

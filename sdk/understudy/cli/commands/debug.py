@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli import completion
-from understudy.cli.options import Url
+from understudy.cli.options import Store, Url
 from understudy.cli.printing import out
 
 if TYPE_CHECKING:
+    from understudy.cli.store_client import AnySource
     from understudy.client.node_environment import NodeEnvironment
     from understudy.registry import Function
     from understudy.replays.debugger import MakeDebugger
     from understudy.replays.record import Record
-    from understudy.runtime import Runtime
     from understudy_store.records import PromiseRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -64,6 +64,7 @@ def debug(
             "broker.",
         ),
     ] = None,
+    store: Store = None,
     url: Url = None,
 ) -> int:
     """Run a stored call under pdb, with its steps answered from the record.
@@ -90,6 +91,7 @@ def debug(
       understudy debug order-7 app:runtime --at 3
       understudy debug order-7 app:runtime --at charge
       understudy debug order-7 app:runtime --debugpy 5678
+      understudy debug order-7 app:runtime --store copy.db
 
     \b
     Exit codes:
@@ -99,15 +101,15 @@ def debug(
       4  no broker answers
     """
     from understudy.cli.runtime_loader import load_runtime
+    from understudy.cli.store_client import reading
     from understudy.replays.debugger import debug as run_call
     from understudy.replays.record import Record
 
     name = _app(runtime)
     make = _debugger(debugpy)
     loaded = load_runtime(name)
-    task, promises, attempt = (
-        _from_broker(loaded, id, url) if history is None else _from_file(history, id)
-    )
+    with reading(loaded, url, store, history) as source:
+        task, promises, attempt = _read(source, id)
     env = loaded.session.env
     function = _function(env, task, name)
     record = Record(promises)
@@ -146,36 +148,20 @@ def _debugger(address: str | None) -> MakeDebugger:
     return wait_for_editor(host or "127.0.0.1", int(port), _say)
 
 
-def _from_broker(
-    runtime: Runtime, id: str, url: str | None
-) -> tuple[PromiseRecord, list[PromiseRecord], int]:
+def _read(source: AnySource, id: str) -> tuple[PromiseRecord, list[PromiseRecord], int]:
     """Return the call, all that is known of its graph, and the number of its attempt."""
-    from understudy.cli.client import Client, borrow
     from understudy.cli.errors import CliError
     from understudy.cli.under_way import record_of
     from understudy_store.records import origin_of
 
-    with Client(url, runtime=borrow(runtime, url)) as client:
-        client.connect()
-        task = client.find_promise(id)
-        if task is None:
-            raise CliError(
-                f"there is no call {id!r} at {client.url}. To list them: understudy promises search"
-            )
-        promises = record_of(client, [origin_of(task)])
-        found = client.tasks_of([id])
-    return task, promises, found[id].failures + 1 if id in found else 1
-
-
-def _from_file(path: Path, id: str) -> tuple[PromiseRecord, list[PromiseRecord], int]:
-    from understudy.cli.errors import CliError
-    from understudy.testing.histories import History
-
-    history = History.load(path)
-    for promise in history.promises:
-        if promise.id == id:
-            return promise, list(history.promises), 1
-    raise CliError(f"{path} has no call {id!r}; it is {history}")
+    task = source.find_promise(id)
+    if task is None:
+        raise CliError(
+            f"there is no call {id!r} at {source.url}. To list them: understudy promises search"
+        )
+    found = source.tasks_of([id])
+    attempt = found[id].failures + 1 if id in found else 1
+    return task, record_of(source, [origin_of(task)]), attempt
 
 
 def _function(env: NodeEnvironment, task: PromiseRecord, app: str) -> Function:

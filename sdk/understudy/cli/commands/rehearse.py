@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from understudy.cli import completion
-from understudy.cli.options import AsJson, Url
+from understudy.cli.options import AsJson, Store, Url
 from understudy.cli.printing import err, out
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -51,6 +51,7 @@ def rehearse(
             show_default=False,
         ),
     ] = 5.0,
+    store: Store = None,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
@@ -75,6 +76,7 @@ def rehearse(
       understudy rehearse app:runtime
       understudy rehearse shop.orders:runtime --group orders --function checkout
       understudy rehearse app:runtime --json > rehearsal.json || exit 1
+      understudy rehearse app:runtime --store copy.db
 
     \b
     Exit codes:
@@ -85,9 +87,9 @@ def rehearse(
       4  no broker answers
     """
     with redirect_stdout(sys.stderr):
-        from understudy.cli.client import Client, borrow
         from understudy.cli.json_data import print_json
         from understudy.cli.runtime_loader import load_runtime
+        from understudy.cli.store_client import reading
         from understudy.cli.under_way import calls_under_way
         from understudy.replays.rehearsal import Rehearsal
         from understudy.replays.rehearser import Rehearser
@@ -96,12 +98,11 @@ def rehearse(
         wanted = group or loaded.group
         rehearsal = Rehearsal()
         began = time.monotonic()
-        with Client(url, runtime=borrow(loaded, url)) as client:
-            client.connect()
+        with reading(loaded, url, store) as source:
             env = loaded.session.env
             rehearser = Rehearser(env, time_limit)
             for task, record in calls_under_way(
-                client,
+                source,
                 group=wanted,
                 address="" if group else env.target,
                 function=function,
