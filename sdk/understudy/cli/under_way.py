@@ -44,8 +44,10 @@ def calls_under_way(
     function: str | None = None,
     prefix: str = "",
     limit: int | None = None,
-) -> Iterator[tuple[PromiseRecord, Record]]:
+) -> Iterator[tuple[PromiseRecord, Record | CommandError]]:
     """Read the calls that nodes of a group are to go on with, each with all that is known of it.
+
+    In the place of what is known there may be the broker's refusal to tell it.
 
     Parameters
     ----------
@@ -70,19 +72,29 @@ def calls_under_way(
     )
     while batch := list(islice(tasks, _BATCH)):
         origins = dict.fromkeys(map(origin_of, batch))
-        record = Record(record_of(source, list(origins)))
+        refused: dict[str, CommandError] = {}
+        record = Record(record_of(source, list(origins), refused))
         for task in batch:
             # It may have settled since it was listed.
-            yield record.find(task.id) or task, record
+            yield record.find(task.id) or task, refused.get(origin_of(task), record)
 
 
-def record_of(source: Source, origins: list[str]) -> list[PromiseRecord]:
+def record_of(
+    source: Source, origins: list[str], refused: dict[str, CommandError] | None = None
+) -> list[PromiseRecord]:
     """Read all promises of call graphs, and the detached calls below them.
 
     Parameters
     ----------
     origins
         The ids of their roots.
+    refused
+        Takes the refusals by root; None: a refusal is raised.
+
+    Raises
+    ------
+    CommandError
+        The broker does not tell them to this identity.
     """
     # A detached call has an origin of its own, but its id is below its caller's.
     searches = [
@@ -98,7 +110,10 @@ def record_of(source: Source, origins: list[str]) -> list[PromiseRecord]:
         asked, searches = searches[:_SEARCHES_MAX], searches[_SEARCHES_MAX:]
         for search, reply in zip(asked, source.commands(asked), strict=True):
             if not isinstance(reply, Reply):
-                raise reply
+                if refused is None:
+                    raise reply
+                refused[search.origin or search.prefix.removesuffix(".")] = reply
+                continue
             found.update((promise.id, promise) for promise in reply.promises or ())
             if reply.cursor is not None:
                 searches.append(

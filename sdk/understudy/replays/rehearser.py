@@ -50,13 +50,13 @@ class Rehearser:
         self._thread = _Thread()
         self._hangs: Counter[Function] = Counter()
 
-    def rehearse(self, task: PromiseRecord, record: Record) -> Verdict:
+    def rehearse(self, task: PromiseRecord, record: Record | Exception) -> Verdict:
         """Replay a call as far as it is recorded.
 
         Parameters
         ----------
         record
-            All that is known of its call graph.
+            All that is known of its call graph, or the reason why it is not.
         """
         headers = task.param.headers
         name = headers.get(HEADER_FUNCTION, "")
@@ -66,6 +66,8 @@ class Rehearser:
         def verdict(kind: VerdictKind, text: str = "", steps: int = 0) -> Verdict:
             return Verdict(task.id, name, wanted, kind, steps, text=text)
 
+        if isinstance(record, Exception):
+            return verdict("skipped", f"their records cannot be read: {_without_id(task, record)}")
         if not name:
             return verdict("skipped", "they name no function: a client of another kind made them")
         try:

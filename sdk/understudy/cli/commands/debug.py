@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,7 +120,21 @@ def debug(
     _introduce(task, function, record)
     if not function.may_make_calls:
         _refuse_step(id, function, at)
-    return run_call(env, function, task, record, say=_say, at=at, attempt=attempt, make=make)
+    with _terminal_kept():
+        return run_call(env, function, task, record, say=_say, at=at, attempt=attempt, make=make)
+
+
+@contextmanager
+def _terminal_kept() -> Iterator[None]:
+    """Leave the terminal as it was: after Ctrl-C the prompt, on its thread, cannot do that."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    attributes = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, attributes)
 
 
 def _say(text: str) -> None:

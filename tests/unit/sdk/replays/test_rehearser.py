@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from understudy import Context, Promise, Runtime
+from understudy import CommandError, Context, Promise, Runtime
 from understudy.replays.record import Record
 from understudy.replays.rehearsal import Verdict
 from understudy.replays.rehearser import HANGS_MAX, Rehearser
@@ -143,6 +143,16 @@ def test_a_function_a_version_or_a_parameter_that_is_gone() -> None:
     verdict = rehearse(call, fewer, "order")
     assert verdict.kind == "arguments"
     assert "does not take the arguments" in verdict.text
+
+
+def test_a_record_that_may_not_be_read_is_told() -> None:
+    task, _ = recorded(order, 7)
+    refusal = CommandError(403, "call-1 is not among your ids")
+    verdict = Rehearser(old.session.env, 5.0).rehearse(task, refusal)
+    assert (verdict.kind, verdict.text) == (
+        "skipped",
+        "their records cannot be read: the call is not among your ids (status 403)",
+    )
 
 
 def test_code_that_fails_where_it_waited_is_told_with_the_line() -> None:
