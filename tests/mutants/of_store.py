@@ -410,7 +410,7 @@ _SEARCHING: Final = (
         "search-of-many-moments",
         None,
         "a search sees the store as of one moment",
-        "understudy_store.engines.sqlite.database.Database._connect_searcher",
+        "understudy_store.engines.sqlite.database.connect_reader",
         swap('"BEGIN"', "None"),
         f"{_SEARCHING_TESTS}::test_commits_and_finds_go_on_during_a_search[sqlite]",
     ),

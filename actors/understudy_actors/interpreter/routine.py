@@ -125,9 +125,9 @@ class Routine:
     """
 
     __slots__ = (
-        "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_stack", "_started",
-        "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id", "inbox",
-        "is_over", "kind", "on_news", "record", "replay", "sent", "task_waits", "variables", "wait",
+        "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_started", "attempt",
+        "calls", "dropped", "ended", "env", "flush", "function", "id", "inbox", "is_over", "kind",
+        "on_news", "record", "replay", "sent", "stack", "task_waits", "variables", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -181,7 +181,7 @@ class Routine:
         self._retry = retry
         self._started, self._inherited = False, variables
         #: the function's own generator, and subroutines on top of it
-        self._stack: Stack = NO_LIST
+        self.stack: Stack = NO_LIST
         #: commands that were asked for, and answered; two counters because two threads count
         self.sent = self._answered = 0
 
@@ -225,7 +225,7 @@ class Routine:
     @property
     def alive(self) -> bool:
         """True if the function has begun and has not ended."""
-        return bool(self._stack)
+        return bool(self.stack)
 
     @property
     def is_overdrawn(self) -> bool:
@@ -282,9 +282,9 @@ class Routine:
         self.dropped = True
         self.flush = None
         if not self.is_over:
-            set_aside(self._stack)
-        elif self._stack:
-            self._enter(close, self._stack)
+            set_aside(self.stack)
+        elif self.stack:
+            self._enter(close, self.stack)
 
     def _enter(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function that runs the user's code, with the context variables of this run."""
@@ -307,7 +307,7 @@ class Routine:
                 args, kwargs = self.env.values.decode_call(function, self._data)
             except BaseException as error:
                 if isinstance(error, UnreadableError):
-                    _park(self, self._stack, error)
+                    _park(self, self.stack, error)
                 else:
                     self._end(failure(self.env.values, error, self.attempt))
                 return
@@ -321,7 +321,7 @@ class Routine:
         if self.kind == "plain":
             self._returned(result)
             return
-        self._stack = [result]
+        self.stack = [result]
         if self.kind == "coroutine" and function.kind == "plain":
             self.wait = GO_ON
         else:
@@ -338,7 +338,7 @@ class Routine:
             value = wait.finish()
         except BaseException as raised:
             if raised is self.replay.mismatch:
-                _park(self, self._stack, raised)
+                _park(self, self.stack, raised)
                 return
             value, error = None, raised
         if isinstance(value, Wait):
@@ -348,7 +348,7 @@ class Routine:
 
     def _run(self, value: Any, error: BaseException | None) -> None:
         """Send or throw into the function, and answer what it yields, until something must wait."""
-        stack, calls = self._stack, self.calls
+        stack, calls = self.stack, self.calls
         coroutine = self.kind == "coroutine"
         while stack:
             try:

@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "invoke": "understudy.cli.commands.invoke",
     "tree": "understudy.cli.commands.tree",
     "why": "understudy.cli.commands.why",
+    "debug": "understudy.cli.commands.debug",
+    "rehearse": "understudy.cli.commands.rehearse",
     "groups": "understudy.cli.commands.groups",
     "health": "understudy.cli.commands.health",
     "brokers": "understudy.cli.commands.brokers",

@@ -12,6 +12,7 @@ from typing import Final, Self, TypeVar
 
 from understudy import unanswered
 from understudy.cli.printing import err
+from understudy.client.address import broker_address
 from understudy.runtime import Runtime
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import AnyCommand, GroupsGet, GroupsReport, Response
@@ -93,6 +94,9 @@ class Client:
     opens
         Whether sealed values are opened, if this process has seal keys; else they are read as they
         are stored.
+    runtime
+        The runtime to ask through, in the place of one that is made for it: its functions are to be
+        given what is read. `url` and the timeout are its own then (see `borrow`).
 
     Raises
     ------
@@ -107,8 +111,9 @@ class Client:
         more_advice: str | None = "",
         *,
         opens: bool = True,
+        runtime: Runtime | None = None,
     ) -> None:
-        self.runtime = Runtime(
+        self.runtime = runtime or Runtime(
             id=f"cli-{secrets.token_hex(4)}",
             url=url,
             connect_timeout=connect_timeout_s,
@@ -269,6 +274,20 @@ class Client:
             cursor = reply.cursor
             if cursor is None:
                 return
+
+
+def borrow(runtime: Runtime, url: str | None) -> Runtime:
+    """Make the runtime of an app one that asks a broker for a moment, and serves nothing.
+
+    It keeps its keys, and its trust in pickles. It has a name of its own, because a node of this
+    app may run with that of the runtime.
+    """
+    session = runtime.session
+    if url is None and session.embedded is not None:
+        url = broker_address(None)
+    runtime.configure(id=f"cli-{secrets.token_hex(4)}", url=url)
+    session.connect_timeout_s = CONNECT_TIMEOUT_S
+    return runtime
 
 
 def _answer(future: Future[Response]) -> Response:

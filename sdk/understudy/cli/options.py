@@ -31,6 +31,14 @@ Url = Annotated[
         help=f"Address of the broker. [default: UNDERSTUDY_URL, else {DEFAULT_ADDRESS}]",
     ),
 ]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Read this SQLite store, or a copy of one, in the place of a broker's answers. It is "
+        "not changed; a running broker's file may be a second behind.",
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON, for programs. Times are epoch milliseconds.")
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from understudy.errors import UnderstudyError
-from understudy.testing.lookup import place_of
+from understudy.replays.places import place_of
 from understudy.testing.simulator import Checkpoint, Execution, Moment
 from understudy_actors.interpreter.routine import Routine
 from understudy_store.records import HEADER_SITE

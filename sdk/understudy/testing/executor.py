@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from understudy.replays.steps import QUIET_TURNS
 from understudy.testing.threads import UNKNOWN_THREAD, SimulationThreads
 from understudy_actors.activation import Run, StepReport
 from understudy_actors.executor.results import Results
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 #: Seconds of real time that one step of an ``async def`` function may take before the test fails.
 STEP_TIMEOUT_S: Final = 60.0
-
-#: Turns of a loop without news after which it has come to rest.
-QUIET_TURNS: Final = 50
 
 #: Takes the report of a step that has ended, or of the part of it that was flushed.
 OnStepped = Callable[[StepReport], None]

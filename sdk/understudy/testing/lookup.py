@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from understudy.client.node_environment import NodeEnvironment
@@ -48,17 +46,3 @@ def runtimes_for(fn: Callable[..., Any], given: tuple[Runtime, ...]) -> tuple[Ru
 def _in_module(fn: Callable[..., Any]) -> list[Runtime]:
     names = getattr(fn, "__globals__", {})
     return [value for value in names.values() if isinstance(value, Runtime)]
-
-
-def place_of(fn: Any) -> str:
-    """Return the file and line where a function begins: ``shop/orders.py:12``.
-
-    The path is relative to the current folder if it is inside it.
-    """
-    code = getattr(fn, "__code__", None) or getattr(type(fn).__call__, "__code__", None)
-    if code is None:
-        return "?"
-    path = Path(code.co_filename)
-    if path.is_absolute() and path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    return f"{os.fspath(path)}:{code.co_firstlineno}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,29 +9,21 @@ from typing import Any, NamedTuple, TypeVar
 
 from understudy.client.node_environment import NodeEnvironment
 from understudy.registry import Function
+from understudy.replays.places import place_of
+from understudy.replays.record import Record
+from understudy.replays.steps import Replay
 from understudy.runtime import Runtime
-from understudy.testing.executor import QUIET_TURNS
 from understudy.testing.histories import History, HistoryError, functions_in, record
-from understudy.testing.lookup import place_of, runtimes_for
+from understudy.testing.lookup import runtimes_for
 from understudy.testing.threads import run_off_loop
-from understudy_actors.activation import Activation, Run
-from understudy_actors.errors import NonDeterminismError, UnreadableError
-from understudy_actors.executor.results import Results
+from understudy_actors.errors import NonDeterminismError
 from understudy_actors.interpreter.determinism import describe, left_over
-from understudy_actors.interpreter.outcome import Outcome
-from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.step_result import ChildCommand, StepResult
-from understudy_actors.node.fence_replies import conflict
-from understudy_store.commands import PromiseCreate
 from understudy_store.records import (
     HEADER_FUNCTION,
     HEADER_SITE,
     HEADER_VERSION,
-    TAG_BRANCH,
-    TAG_PARENT,
     TAG_TARGET,
     PromiseRecord,
-    origin_of,
 )
 
 _Mismatch = TypeVar("_Mismatch", bound=Exception)
@@ -196,17 +187,19 @@ class _Replayer:
         self._env = env
         self._function = function
         self._history = history
-        self._records = {record.id: record for record in history.promises}
+        self._record = Record(history.promises)
         self._strict = strict
 
     def replay(self, task: PromiseRecord) -> Replayed:
         __tracebackhide__ = True
-        children = self._children(task)
+        steps = Replay(self._env, self._function, task, self._record)
+        children = steps.children
         if not children:
             return Replayed(task.id, 0, None, None)
         if not self._function.may_make_calls:
             raise self._with_note(task, left_over(children[0], place_of(self._function.fn)))
-        steps = self._play(task, children)
+        steps.play()
+        steps.close()
         outcome, beyond = steps.outcome, steps.beyond
         if steps.mismatch is not None:
             raise self._with_note(task, steps.mismatch)
@@ -217,64 +210,6 @@ class _Replayer:
         if self._strict and task.settled and (beyond is not None or same is False):
             raise self._with_note(task, self._strict_error(task, done))
         return done
-
-    def _children(self, task: PromiseRecord) -> list[PromiseRecord]:
-        """Return the promises that the store would preload.
-
-        These were created by the run itself. They belong to the call graph of the task, but for
-        detached calls, of which each is its own.
-        """
-        origin = origin_of(task)
-        return [
-            r
-            for r in self._history.promises
-            if r.tags.get(TAG_BRANCH) == task.id
-            and origin_of(r) in (origin, r.id)
-            and r.tags.get(TAG_PARENT, task.id) == task.id
-        ]
-
-    def _play(self, task: PromiseRecord, children: list[PromiseRecord]) -> _ReplaySteps:
-        """Run the routine until it ends, or the history cannot answer it."""
-        env = self._env
-        routine = Routine(
-            env,
-            self._function,
-            task,
-            origin=origin_of(task),
-            branch=task.id,
-            data=task.param.data,
-            history=children,
-        )
-        steps = _ReplaySteps(self, routine)
-        if routine.kind != "coroutine":
-            steps.run(task.created_at)
-        if routine.kind == "coroutine":
-            steps.run_coroutine(task.created_at)
-        routine.close()
-        return steps
-
-    def answer(self, routine: Routine, command: ChildCommand) -> bool:
-        """Answer the creation of a promise that the preload lacks, as the store would.
-
-        A call under a shared id is one, if another caller has made it. Returns whether the promise
-        is settled.
-        """
-        found = self._records.get(command.id)
-        if found is None or not isinstance(command, PromiseCreate):
-            return False
-        wrong = conflict(command, found)
-        if wrong is not None:
-            raise wrong
-        if found.settled:
-            routine.learn(found)
-        return found.settled
-
-    def new_call(self, output: StepResult) -> str | None:
-        """Return the first call of a step that is not in the history, in words."""
-        for command in output.commands:
-            if isinstance(command, PromiseCreate) and command.id not in self._records:
-                return _in_words(command)
-        return None
 
     def _strict_error(self, task: PromiseRecord, done: Replayed) -> NonDeterminismError:
         recorded = f"its end ({task.state}) after {done.calls} calls"
@@ -294,95 +229,3 @@ class _Replayer:
         if error.__cause__ is not None:
             error.add_note(f"the code itself has raised {error.__cause__!r}")
         return error
-
-
-def _in_words(command: PromiseCreate) -> str:
-    made = PromiseRecord(
-        command.id, "pending", command.param, command.param, command.tags, command.timeout_at, 0
-    )
-    site = command.param.headers.get(HEADER_SITE, "?")
-    return f"{describe(made)} at {site}"
-
-
-class _ReplaySteps:
-    """Steps a routine until it ends, or makes a call that the history cannot answer.
-
-    Attributes
-    ----------
-    outcome
-        How the function ended, if it did.
-    beyond
-        Its first call that is new, in words.
-    mismatch
-        The error that says where the history does not suit the code.
-    """
-
-    def __init__(self, replayer: _Replayer, routine: Routine) -> None:
-        self._replayer = replayer
-        self._routine = routine
-        self.outcome: Outcome | None = None
-        self.beyond: str | None = None
-        self.mismatch: NonDeterminismError | UnreadableError | None = None
-
-    def run(self, now_ms: int) -> None:
-        while self._goes_on(self._routine.step(now_ms)) and self._routine.kind != "coroutine":
-            pass
-
-    def run_coroutine(self, now_ms: int) -> None:
-        """Run a coroutine. What it awaits beside ctx happens, as in every replay."""
-        from understudy_actors.executor.async_loop import AsyncLoop  # generators do without it
-
-        #: None: a report has arrived; a number: the loop has come to rest after so many reports
-        signals: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        results = Results(lambda _: signals.put(None))
-        routine = self._routine
-        loop = AsyncLoop(
-            results, lambda: now_ms, name=routine.function.loop, hold_turns=QUIET_TURNS, lends=False
-        )
-        run = Run(Activation(routine.record, 1), routine, None)
-        loop.submit(run)
-        asked = 0
-        try:
-            while True:
-                signal = signals.get()
-                reports = results.take()
-                if not reports and signal == asked:
-                    # Its tasks wait for what the history does not know.
-                    missed = routine.replay.first_unmade()
-                    if missed is not None:
-                        place = place_of(routine.function.fn)
-                        self.mismatch = left_over(missed, place, waits=True)
-                    return
-                for report in reports:
-                    goes_on = self._goes_on(report.result)
-                    if self.mismatch is not None or (report.final and not goes_on):
-                        return
-                    if report.final:
-                        loop.submit(run)
-                    asked += 1
-                    if report.waits:
-                        loop.call_after(QUIET_TURNS, partial(signals.put, asked))
-        finally:
-            loop.stop()
-
-    def _goes_on(self, output: StepResult) -> bool:
-        """Answer the calls of a step; return whether another step would get further."""
-        routine = self._routine
-        self.beyond = self.beyond or self._replayer.new_call(output)
-        try:
-            answered = [c for c in output.commands if self._replayer.answer(routine, c)]
-        except NonDeterminismError as error:
-            self.mismatch = error
-            return False
-        routine.answered(len(output.commands))
-        if output.mismatch is not None:
-            self.mismatch = output.mismatch
-            return False
-        if output.done is not None:
-            self.outcome = output.done
-            return False
-        if not routine.alive and (missed := routine.replay.first_unmade()):
-            # The code has ended, and waits for children that are pending in the history.
-            self.mismatch = left_over(missed, place_of(routine.function.fn))
-            return False
-        return bool(answered) or routine.runnable

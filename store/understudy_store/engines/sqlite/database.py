@@ -127,6 +127,11 @@ def _connect(path: Path, pragmas: Sequence[str], begin: str | None, timeout_s: f
     return engine
 
 
+def connect_reader(path: Path) -> Connection:
+    """Connect to the file of a store to read it, beside whoever has it open."""
+    return _connect(path, _READER_PRAGMAS, "BEGIN", FINDER_BUSY_S).connect()
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Raise errors of opening a store as those of `understudy_store.errors`."""
@@ -205,7 +210,7 @@ class Database:
         self._finder_driver = _driver_of(self._finder)
 
     def _connect_searcher(self) -> Connection:
-        return _connect(self._path, _READER_PRAGMAS, "BEGIN", FINDER_BUSY_S).connect()
+        return connect_reader(self._path)
 
     def _migrate(self) -> dict[str, str]:
         """Bring the schema up to date, and return the facts about the store."""
