@@ -21,6 +21,7 @@ from understudy_broker.core.flow_control import (
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
+from understudy_broker.core.progress import ProgressBook
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.quotas import AGAIN_MS, Quotas
 from understudy_broker.core.reply_coalescer import may_be_delayed
@@ -55,6 +56,7 @@ from understudy_store.commands import (
     TaskCreate,
     TaskFence,
     TaskFulfill,
+    TaskGet,
     TaskHalt,
     TaskHeartbeat,
     TaskPreload,
@@ -87,6 +89,7 @@ class RequestHandlers:
         sessions: Sessions,
         outbox: Outbox,
         watches: Watches,
+        progress: ProgressBook,
         flow: FlowControl,
         quarantine: Quarantine,
         metrics: Metrics,
@@ -103,6 +106,7 @@ class RequestHandlers:
         self._sessions = sessions
         self._outbox = outbox
         self._watches = watches
+        self._progress = progress
         self._own = own
         self._flow = flow
         self._quarantine = quarantine
@@ -130,6 +134,7 @@ class RequestHandlers:
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,
             TaskHalt: self._halt,
+            TaskGet: self._get_task,
         }
 
     def perform(self, session: Session, request: Request, now: int) -> None:
@@ -266,6 +271,13 @@ class RequestHandlers:
         reply = self._machine.apply(command, now)
         if reply.ok and command.version and reply.task is not None:
             self._quarantine.note_parked(reply.task, command.cause)
+        self._reply(session, corr, reply)
+
+    def _get_task(self, session: Session, corr: int, command: TaskGet, now: int) -> None:
+        """Reply with a task, and with how far its functions are."""
+        reply = self._machine.apply(command, now)
+        if reply.task is not None and self._progress:
+            reply.progress = self._progress.of(reply.task)
         self._reply(session, corr, reply)
 
     def _reply(
