@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 from understudy.errors import ConfigurationError
@@ -22,7 +21,9 @@ def checked_progress(fraction: Any, text: Any) -> Progress:
         The fraction is no number from 0 to 1, or the text is no text.
     """
     if not isinstance(text, str):
-        raise ConfigurationError(f"the text of ctx.progress is a str, and {text!r} is none")
+        raise ConfigurationError(
+            f"the text of ctx.progress is a str, and this is a {type(text).__name__}"
+        )
     if len(text) > PROGRESS_CHARS_MAX or not text.isprintable():
         # Cut first, because the rest is never looked at.
         text = " ".join(text[: 2 * PROGRESS_CHARS_MAX].split())
@@ -35,10 +36,11 @@ def _checked_fraction(fraction: Any) -> float:
     try:
         number = float(fraction)
     except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not -_ROUNDING <= number <= 1 + _ROUNDING:
+        number = None
+    if number is None or not -_ROUNDING <= number <= 1 + _ROUNDING:
+        given = f"a {type(fraction).__name__}" if number is None else f"{number:g}"
         raise ConfigurationError(
-            f"the fraction of ctx.progress is a number from 0 to 1, and {fraction!r} is none: 40 % "
-            "are 0.4. Leave it out, or pass None, if it is unknown"
+            f"the fraction of ctx.progress is a number from 0 to 1, and this is {given}: 40 % are "
+            "0.4. Leave it out, or pass None, if it is unknown"
         )
     return min(1.0, max(0.0, number))

@@ -16,7 +16,7 @@ from understudy.errors import BrokerUnavailableError
 from understudy_broker.link.merging import merge_reports
 from understudy_broker.protocol.messages import AnyCommand, GroupsReport
 from understudy_store.commands import PromiseGet, PromiseSearch, Reply, TaskGet
-from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_store.records import PromiseRecord
 from understudy_store.slots import slot_of
 
 #: records of one request
@@ -90,19 +90,17 @@ class PartClient:
                 if cursor is None:
                     break
 
-    def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        """Read the tasks of those promises that have one, by id."""
+    def tasks_of(self, ids: Iterable[str]) -> list[Reply]:
+        """Read the tasks of those promises that have one, with their progress."""
         wanted: dict[str, list[AnyCommand]] = {}
         for id in ids:
             owner = self._owner(id)
             if owner is not None and owner.report is not None:
                 wanted.setdefault(owner.name, []).append(TaskGet(id))
-        found = {}
+        replies = []
         for status in self._present:
-            for reply in self._ask(status, wanted.get(status.name, [])):
-                if reply.task is not None:
-                    found[reply.task.id] = reply.task
-        return found
+            replies += self._ask(status, wanted.get(status.name, []))
+        return [each for each in replies if each.task is not None]
 
     def _owner(self, id: str) -> BrokerStatus | None:
         slot = slot_of(id)
