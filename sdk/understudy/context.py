@@ -34,6 +34,7 @@ from typing import (
     overload,
 )
 
+from understudy.cancellation import calling, signals_of, wait_canceled
 from understudy.context_calls import apply_options, local_call, remote_call
 from understudy.errors import ConfigurationError, RequestError
 from understudy.info import Info
@@ -49,7 +50,6 @@ from understudy_actors.interpreter.requests import (
     Sleep,
     Subroutine,
 )
-from understudy_actors.interpreter.signals import is_canceled, signals_of
 
 if TYPE_CHECKING:
     from understudy.node_view import NodeView
@@ -283,7 +283,7 @@ class Context:
         >>> runtime.rpc("search-1", search, [5, 6, 7]).result()
         7
         """
-        return is_canceled(self._run)
+        return self._run.canceled
 
     def wait_canceled(self, timeout: float | timedelta) -> bool:
         """Wait on this thread until the function is canceled: a pause that ends early then.
@@ -316,7 +316,7 @@ class Context:
         >>> runtime.rpc("printer-1", watch_printer, 3).result()
         'done'
         """
-        return signals_of(self._run).wait(seconds("timeout", timeout, zero=True))
+        return wait_canceled(self._run, seconds("timeout", timeout, zero=True))
 
     def on_cancel(self, callback: Callable[[], object]) -> AbstractContextManager[None]:
         """Have a function called when this one is canceled, as long as a block runs.
@@ -345,7 +345,7 @@ class Context:
         >>> runtime.rpc("listen-1", listen).result()
         False
         """
-        return signals_of(self._run).calling(callback)
+        return calling(self._run, callback)
 
     @property
     def deadline(self) -> float:

@@ -35,7 +35,9 @@ class RunView(Protocol):
     @property
     def is_over(self) -> bool: ...
 
-    #: None: neither the function nor the node has needed them
+    #: nobody wants the result any more
+    canceled: bool
+    #: None: the function has not needed them so far
     signals: Signals | None
 
 

@@ -127,8 +127,8 @@ class Routine:
 
     __slots__ = (
         "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_stack", "_started",
-        "attempt", "calls", "dropped", "ended", "env", "flush", "function", "id", "inbox",
-        "is_over", "kind", "on_news", "record", "replay", "sent", "signals", "task_waits",
+        "attempt", "calls", "canceled", "dropped", "ended", "env", "flush", "function", "id",
+        "inbox", "is_over", "kind", "on_news", "record", "replay", "sent", "signals", "task_waits",
         "variables", "wait",
     )  # fmt: skip
 
@@ -163,7 +163,7 @@ class Routine:
         self.calls = ChildCalls(function, frame, self.replay, env.warn)
         self.flush = flush
         #: it has been let go: its results count no more, and the thread that steps it closes it
-        self.dropped = False
+        self.dropped = self.canceled = False
         #: the call has settled, though the function has not ended; set before it is let go
         self.is_over = False
         self.signals: Signals | None = None

@@ -1,19 +1,23 @@
-"""Signals between a run and its node in the middle of a step: progress, and cancellation.
+"""Signals between a run and its node in the middle of a step: progress, and cancellation. Pure.
 
 A step takes what has settled at its beginning and its end, so a plain function that works for an
-hour would neither be heard nor told anything meanwhile. A run that wants more has `Signals`. They
-are made when either side first needs them; most runs never do.
+hour would neither be heard nor told anything meanwhile. The node marks a run that is `canceled`; if
+the function wants to be told, or to tell how far it is, it makes `Signals` for itself. Most
+functions never do.
 
-The function's threads and the node's loop use them at the same time. `canceled` only ever becomes
-True, `progress` is replaced as a whole, and a lock guards the callbacks.
+The threads of a function and the loop of its node use them at the same time, without a lock:
+
+- `canceled` only ever becomes True, before the node looks for signals and callbacks. Who adds a
+  callback looks at `canceled` afterwards. So one of the two sees the other.
+- A callback is removed before it is called, and that happens once: `dict.pop` is atomic.
+- `progress` is replaced as a whole.
+- Only the function's side makes signals (`understudy.cancellation`).
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -38,87 +42,49 @@ class Signals:
 
     Attributes
     ----------
-    canceled
-        The run's result is of no use any more: its call was canceled, has settled or passed its
-        deadline, or the task has gone to another node.
     progress
         The latest that the function has said; None: nothing yet.
+    callbacks
+        To be called once the run is canceled, on the loop of the node: so they must be quick, and
+        must not raise.
     """
 
-    __slots__ = ("_callbacks", "_event", "_lock", "canceled", "progress")
+    __slots__ = ("callbacks", "progress")
 
     def __init__(self) -> None:
-        self.canceled = False
         self.progress: Progress | None = None
-        self._lock = threading.Lock()
-        self._event: threading.Event | None = None
-        self._callbacks: dict[Callable[[], None], None] = {}
+        self.callbacks: dict[Callable[[], object], None] = {}
 
-    def cancel(self) -> None:
-        """Note that the run is canceled, and tell everybody who waits for that."""
-        with self._lock:
-            self.canceled = True
-            callbacks, self._callbacks = list(self._callbacks), {}
-        for callback in callbacks:
-            callback()
+    def call(self) -> None:
+        """Call the callbacks, each once."""
+        for callback in list(self.callbacks):
+            if self.remove(callback):
+                callback()
 
-    def wait(self, timeout_s: float | None) -> bool:
-        """Wait until the run is canceled; return False if that has not happened in the time."""
-        with self._lock:
-            if self._event is None:
-                self._event = threading.Event()
-                if self.canceled:
-                    self._event.set()
-                else:
-                    self._callbacks[self._event.set] = None
-            event = self._event
-        return event.wait(timeout_s)
-
-    @contextmanager
-    def calling(self, callback: Callable[[], object]) -> Iterator[None]:
-        """Have `callback` called when the run is canceled, as long as the block runs.
-
-        It is called on a thread of its own, because it may take long or fail, and the node must do
-        neither; at once, if the run is canceled already.
-        """
-
-        def start() -> None:
-            threading.Thread(target=callback, name="understudy-cancel", daemon=True).start()
-
-        with self._lock:
-            is_canceled = self.canceled
-            if not is_canceled:
-                self._callbacks[start] = None
-        if is_canceled:
-            start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._callbacks.pop(start, None)
+    def remove(self, callback: Callable[[], object]) -> bool:
+        """Remove a callback; return False if it has been called, or will be now."""
+        return self.callbacks.pop(callback, self) is None
 
 
 class Signaled(Protocol):
     """A run, as far as its signals go."""
 
-    #: None: neither side has needed them so far
+    #: The result is of no use any more: the call was canceled, has settled or passed its deadline,
+    #: or the task has gone to another node.
+    canceled: bool
+    #: None: the function has not needed them so far
     signals: Signals | None
 
 
-#: Held while signals are made, because both sides may be the first.
-_MAKING: Final = threading.Lock()
+def cancel(run: Signaled) -> None:
+    """Note that a run is canceled, and tell its function if it wants to know; the node's side."""
+    run.canceled = True
+    if run.signals is not None:
+        run.signals.call()
 
 
-def signals_of(run: Signaled) -> Signals:
-    """Return the signals of a run; they are made now if there are none."""
-    if run.signals is None:
-        with _MAKING:
-            if run.signals is None:
-                run.signals = Signals()
-    return run.signals
-
-
-def is_canceled(run: Signaled) -> bool:
-    """Return whether a run is canceled."""
-    signals = run.signals
-    return signals is not None and signals.canceled
+def call_when_canceled(run: Signaled, signals: Signals, callback: Callable[[], object]) -> None:
+    """Have `callback` called once the run is canceled, at once if it is; the function's side."""
+    signals.callbacks[callback] = None
+    if run.canceled and signals.remove(callback):
+        callback()

@@ -1,4 +1,4 @@
-"""The progress of the functions of a node, gathered for the broker. Pure, but for a lock.
+"""The progress of the functions of a node, gathered for the broker. Pure.
 
 A function may say how far it is as often as it likes, on its own thread: that only replaces what it
 has said before, and notes the run. A few times in a second the shell takes the latest of all runs
@@ -8,13 +8,16 @@ often functions speak, and nobody ever waits.
 A broker keeps it in memory, so it is told again after a reconnect, and when a suspended task is
 resumed: its new version has none yet.
 
+Why no news is lost, although functions speak without a lock: a run is added before `_is_told` is
+read, and `take` clears that before it takes runs out. So a run is either found by the `take` that
+is about to happen, or causes one. Runs are taken out one by one, because `dict.popitem` is atomic.
+
 What is not perfect: if very many runs speak within one interval, those beyond `NEWS_MAX` are told
 only when they speak again. Progress is for people who look, and is lost without harm.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -40,20 +43,18 @@ class ProgressReports:
     def __init__(self, state: NodeState) -> None:
         self.on_news: Callable[[], None] = _ignore
         self._state = state
-        self._lock = threading.Lock()
-        #: runs that have said something, in the order in which they did
+        #: runs that have said something
         self._news: dict[RunView, None] = {}
         #: steps that have ended, with their tasks
         self._ended: dict[str, str] = {}
+        #: `on_news` has been called since the last `take`
+        self._is_told = False
 
     def note(self, run: RunView) -> None:
         """Note that a run has said how far it is; called on any thread."""
-        with self._lock:
-            is_first = not self._news and not self._ended
-            if len(self._news) < NEWS_MAX:
-                self._news[run] = None
-        if is_first:
-            self.on_news()
+        if len(self._news) < NEWS_MAX:
+            self._news[run] = None
+        self._tell()
 
     def renew(self, activation: Activation) -> None:
         """Have the progress of a task told again, because its broker does not know it."""
@@ -63,26 +64,28 @@ class ProgressReports:
 
     def end(self, activation: Activation, routine: Routine) -> None:
         """Have the progress of a step taken back: it has ended, and its task goes on."""
-        if not has_progress(routine):
-            return
-        with self._lock:
-            is_first = not self._news and not self._ended
-            if len(self._ended) < NEWS_MAX:
-                self._ended[routine.id] = activation.id
-        if is_first:
+        if has_progress(routine) and len(self._ended) < NEWS_MAX:
+            self._ended[routine.id] = activation.id
+            self._tell()
+
+    def _tell(self) -> None:
+        if not self._is_told:
+            self._is_told = True
             self.on_news()
 
     def take(self) -> list[ProgressEntry]:
         """Return the latest progress of all runs that have spoken and go on here."""
-        with self._lock:
-            news, self._news = self._news, {}
-            ended, self._ended = self._ended, {}
+        self._is_told = False
+        news: list[RunView] = []
+        while self._news and len(news) < NEWS_MAX:
+            news.append(self._news.popitem()[0])
+        ended, self._ended = self._ended, {}
         activations, entries = self._state.activations, []
         for id, task_id in ended.items():
             activation = activations.get(task_id)
             if activation is not None and activation.phase in LEASED:
                 entries.append(ProgressEntry(task_id, activation.version, id))
-        for run in news:
+        for run in reversed(news):
             activation = activations.get(run.calls.frame.branch)
             if activation is None or activation.phase not in LEASED:
                 continue

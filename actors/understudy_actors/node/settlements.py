@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from understudy_actors.activation import LEASED, Activation, Run
-from understudy_actors.interpreter.signals import signals_of
+from understudy_actors.interpreter.signals import cancel
 from understudy_actors.node import fence_replies
 from understudy_actors.node.ports import BrokerPort, OnReply
 from understudy_actors.node.state import NodeState
@@ -46,7 +46,7 @@ class Settlements:
             step = activation.runs.get(record.id)
             if step is not None and not step.done:
                 # It was canceled, or its deadline has passed; the task itself goes on.
-                signals_of(step.routine).cancel()
+                cancel(step.routine)
             owner = activation.run_of(record)
             if owner is not None:
                 self.tell(owner, record)

@@ -9,7 +9,7 @@ from typing import Final
 from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.routine import Routine
-from understudy_actors.interpreter.signals import signals_of
+from understudy_actors.interpreter.signals import cancel
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.ports import ExecutorPort, Log, LogFailure
 
@@ -132,7 +132,7 @@ class NodeState:
             for run in activation.runs.values():
                 if run.scheduled:
                     # Its thread cannot be ended, but what it has started can.
-                    signals_of(run.routine).cancel()
+                    cancel(run.routine)
                 else:
                     run.routine.close()
 
@@ -157,7 +157,7 @@ class NodeState:
             else:
                 run.routine.is_over = is_over
                 run.routine.dropped = True
-                signals_of(run.routine).cancel()
+                cancel(run.routine)
                 self.executor.close(run)
         # Activation and runs refer to each other. Without this only the garbage collector would
         # free them, and its rounds take longer the more this node holds.

@@ -20,7 +20,7 @@ from understudy import subprocesses
 from understudy.context import Context
 from understudy.current_context import current, enter
 from understudy.errors import CanceledError, ConfigurationError, DeadlineExceededError
-from understudy_actors.interpreter.signals import Signals
+from understudy_actors.interpreter.signals import cancel
 
 #: a program that says that it is there, and what it does when it is to end
 PROGRAM = """
@@ -51,9 +51,9 @@ class Function:
     """A function that runs here, with a context whose call can be canceled."""
 
     def __init__(self, timeout_s: float = 3600) -> None:
-        self.signals = Signals()
         record = SimpleNamespace(timeout_at=int((time.time() + timeout_s) * 1000))
-        run: Any = SimpleNamespace(id="call-1", signals=self.signals, record=record)
+        run: Any = SimpleNamespace(id="call-1", signals=None, canceled=False, record=record)
+        self.run = run
         env: Any = SimpleNamespace(now_ms=lambda: int(time.time() * 1000))
         self.ctx = Context(run, env)
         enter(self.ctx)
@@ -61,11 +61,11 @@ class Function:
     def cancel_when(self, path: Path) -> None:
         """Cancel the call once a file is there."""
 
-        def cancel() -> None:
+        def wait_and_cancel() -> None:
             until("the program runs", path.exists)
-            self.signals.cancel()
+            cancel(self.run)
 
-        threading.Thread(target=cancel, daemon=True).start()
+        threading.Thread(target=wait_and_cancel, daemon=True).start()
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_the_deadline_that_no_broker_tells(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_function_that_was_canceled_before(function: Function) -> None:
-    function.signals.cancel()
+    cancel(function.run)
     with pytest.raises(CanceledError):
         subprocesses.run(["sleep", "60"])
 

@@ -2,65 +2,50 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-
-from understudy_actors.interpreter.signals import Signals, is_canceled, signals_of
+from understudy_actors.interpreter.signals import Signals, call_when_canceled, cancel
 
 
 class Run:
+    canceled = False
     signals: Signals | None = None
 
 
-def test_a_run_has_none_until_somebody_needs_them() -> None:
+def test_a_function_that_does_not_listen_is_canceled_all_the_same() -> None:
     run = Run()
-    assert not is_canceled(run)
+    cancel(run)
+    assert run.canceled
     assert run.signals is None
-    signals = signals_of(run)
-    assert signals_of(run) is signals
-    assert not is_canceled(run)
-    signals.cancel()
-    assert is_canceled(run)
 
 
-def test_a_wait_ends_with_its_time_or_at_the_cancel() -> None:
-    signals = Signals()
-    assert not signals.wait(0)
-    results: queue.Queue[bool] = queue.Queue()
-    waiters = [
-        threading.Thread(target=lambda: results.put(signals.wait(30)), daemon=True)
-        for _ in range(3)
-    ]
-    for waiter in waiters:
-        waiter.start()
-    signals.cancel()
-    assert [results.get(timeout=10) for _ in waiters] == [True] * 3
-    assert signals.wait(None), "and once it is canceled, nobody waits"
+def test_a_callback_is_called_once() -> None:
+    run, called = Run(), list[int]()
+    run.signals = Signals()
+    for number in (1, 2):
+        call_when_canceled(run, run.signals, lambda number=number: called.append(number))
+    assert not called
+    cancel(run)
+    cancel(run)
+    assert called == [1, 2]
 
 
-def test_who_waits_first_after_the_cancel_does_not_wait() -> None:
-    signals = Signals()
-    signals.cancel()
-    assert signals.wait(None)
+def test_a_callback_of_a_canceled_run_is_called_at_once() -> None:
+    run, called = Run(), list[int]()
+    cancel(run)
+    run.signals = Signals()
+    call_when_canceled(run, run.signals, lambda: called.append(1))
+    assert called == [1]
+    assert not run.signals.callbacks
 
 
-def test_a_callback_is_called_on_a_thread_of_its_own_and_once() -> None:
-    signals = Signals()
-    called: queue.Queue[threading.Thread] = queue.Queue()
-    with signals.calling(lambda: called.put(threading.current_thread())):
-        signals.cancel()
-        signals.cancel()
-        assert called.get(timeout=10) is not threading.current_thread()
-    with signals.calling(lambda: called.put(threading.current_thread())):
-        assert called.get(timeout=10) is not threading.current_thread()
-    assert called.empty()
+def test_a_callback_that_was_removed_is_not_called() -> None:
+    run, called = Run(), list[int]()
+    run.signals = signals = Signals()
 
+    def callback() -> None:
+        called.append(1)
 
-def test_a_callback_is_not_called_after_its_block() -> None:
-    signals = Signals()
-    called: list[int] = []
-    with signals.calling(lambda: called.append(1)):
-        pass
-    signals.cancel()
-    assert signals.wait(0)
+    call_when_canceled(run, signals, callback)
+    assert signals.remove(callback)
+    assert not signals.remove(callback)
+    cancel(run)
     assert not called
