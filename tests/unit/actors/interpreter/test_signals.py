@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from understudy_actors.interpreter.signals import Signals, call_when_canceled, cancel
 
 
@@ -21,7 +23,7 @@ def test_a_callback_is_called_once() -> None:
     run, called = Run(), list[int]()
     run.signals = Signals()
     for number in (1, 2):
-        call_when_canceled(run, run.signals, lambda number=number: called.append(number))
+        call_when_canceled(run, run.signals, partial(called.append, number))
     assert not called
     cancel(run)
     cancel(run)
