@@ -16,7 +16,8 @@ Examples
 """
 
 from understudy._version import __version__
-from understudy.context import Context, Info
+from understudy.context import Context
+from understudy.current_context import current
 from understudy.errors import (
     BrokerError,
     BrokerStartError,
@@ -64,6 +65,7 @@ from understudy.errors import (
 )
 from understudy.groups import Group, Groups, Node
 from understudy.handle import Handle, Handles
+from understudy.info import Info
 from understudy.options import CallOptions, poll
 from understudy.promises import Promises, StoredPromise
 from understudy.registry import Function
@@ -82,6 +84,7 @@ __all__ = [
     "Info",
     "Promise",
     "Runtime",
+    "current",
     "poll",
     # looking into the store and the broker
     "Group",

@@ -16,9 +16,8 @@ from collections.abc import (
     Coroutine,
     Generator,
     Iterable,
-    Mapping,
 )
-from contextvars import copy_context
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import lru_cache, partial
 from types import CodeType, FrameType
@@ -28,37 +27,33 @@ from typing import (
     Concatenate,
     Final,
     Literal,
-    NamedTuple,
     NoReturn,
     ParamSpec,
-    Protocol,
     TypeAlias,
     TypeVar,
     overload,
 )
 
+from understudy.cancellation import calling, signals_of, wait_canceled
+from understudy.context_calls import apply_options, local_call, remote_call
 from understudy.errors import ConfigurationError, RequestError
-from understudy.options import UNSET, check_bool, check_home, check_int, seconds
-from understudy.retry import to_wire
-from understudy_actors.interpreter.child_ids import id_at
+from understudy.info import Info
+from understudy.options import check_bool, check_int, seconds
+from understudy.progress import checked_progress
 from understudy_actors.interpreter.requests import (
     All,
     Call,
-    CallSpec,
     Gather,
     Promise,
     Race,
     Request,
     Sleep,
     Subroutine,
-    method_of,
 )
-from understudy_store.records import TAG_IDENTITY
 
 if TYPE_CHECKING:
-    from understudy.registry import Function
+    from understudy.node_view import NodeView
     from understudy_actors.interpreter.environment import RunView
-    from understudy_actors.interpreter.ports import Values
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,70 +66,6 @@ PlainFn: TypeAlias = Callable[Concatenate[Any, P], T]
 
 _LOG: Final = logging.getLogger("understudy.function")
 WINDOW_MAX: Final = 2**31 - 1
-
-
-class Info(NamedTuple):
-    """Facts about the run of a function, as ``ctx.info``.
-
-    Attributes
-    ----------
-    attempt : int
-        The number of the attempt, from 1. It grows with every failure that is tried again, and not
-        when a node dies.
-    timeout : float
-        The deadline of the call, in seconds since the epoch.
-    tags : dict of str to str
-        The tags of the call.
-    version : int
-        The version of the function.
-
-    Examples
-    --------
-    >>> @runtime.register(version=3)
-    ... def describe(ctx):
-    ...     return ctx.info.attempt, ctx.info.version
-    >>> runtime.rpc("describe-1", describe).result()
-    (1, 3)
-    """
-
-    attempt: int
-    timeout: float
-    tags: dict[str, str]
-    version: int
-
-    @property
-    def caller(self) -> str | None:
-        """The identity that has made the call, as the broker knows it by its key.
-
-        None, if the broker had no keys when the call was made. Do not rely on it with a broker
-        without keys: there anybody may give a call any tags.
-
-        Examples
-        --------
-        >>> @runtime.register
-        ... def who(ctx):
-        ...     return ctx.info.caller
-        >>> print(runtime.rpc("who-1", who).result())
-        None
-        """
-        return self.tags.get(TAG_IDENTITY)
-
-
-class NodeView(Protocol):
-    """The node of a function, as its context sees it. `NodeEnvironment` fills it."""
-
-    @property
-    def values(self) -> Values: ...
-    #: the address of calls that name no target
-    @property
-    def target(self) -> str: ...
-    #: addresses of functions that were registered with one, by name
-    @property
-    def targets(self) -> Mapping[str, str]: ...
-    def warn(self, text: str) -> None: ...
-    def dependency(self, name: str) -> Any: ...
-    def registered(self, fn: Callable[..., Any]) -> Function: ...
-    def local_function(self, fn: Any) -> Function: ...
 
 
 class Context:
@@ -157,7 +88,7 @@ class Context:
     140
     """
 
-    __slots__ = ("_env", "_log", "_run")
+    __slots__ = ("__weakref__", "_env", "_log", "_run")
 
     def __init__(self, run: RunView, env: NodeView) -> None:
         self._run = run
@@ -297,6 +228,147 @@ class Context:
         """
         return self._env.dependency(name)
 
+    # While it works ------------------------------------------------------------------------------
+
+    def progress(self, fraction: float | None = None, text: str = "") -> None:
+        """Tell how far this function is, for people who look at the call.
+
+        ``understudy tree``, ``understudy tasks get`` and the HTTP API show the latest that was
+        told. It may be called very often: the node tells the brokers a few times in a second. It is
+        not stored, and is gone when the function ends or its node dies.
+
+        Parameters
+        ----------
+        fraction : float, optional
+            The part of the work that is done, from 0 to 1.
+        text : str, optional
+            A line for people, of at most 200 characters; what is beyond is cut.
+
+        Raises
+        ------
+        ConfigurationError
+            The fraction is no number from 0 to 1, or the text is no text.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def resize(ctx, names):
+        ...     for number, name in enumerate(names):
+        ...         ctx.progress(number / len(names), name)
+        ...     return len(names)
+        >>> runtime.rpc("resize-1", resize, ["a.png", "b.png"]).result()
+        2
+        """
+        signals_of(self._run).progress = checked_progress(fraction, text)
+        self._env.on_progress(self._run)
+
+    @property
+    def canceled(self) -> bool:
+        """True once nobody wants the result of this function any more.
+
+        The call was canceled or has passed its deadline, or the task has gone to another node,
+        because this one had lost its lease. What the function still does is wasted, so a plain
+        function that works for long should look now and then, and return. (An ``async def`` is
+        canceled at its next ``await`` anyway.)
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def search(ctx, numbers):
+        ...     for number in numbers:
+        ...         if ctx.canceled:
+        ...             return None
+        ...         if number % 7 == 0:
+        ...             return number
+        >>> runtime.rpc("search-1", search, [5, 6, 7]).result()
+        7
+        """
+        return self._run.canceled
+
+    def wait_canceled(self, timeout: float | timedelta) -> bool:
+        """Wait on this thread until the function is canceled: a pause that ends early then.
+
+        For plain functions; an ``async def`` sleeps as usual, and is canceled where it waits.
+
+        Parameters
+        ----------
+        timeout : float or timedelta
+            How long to wait at most; a number counts seconds.
+
+        Returns
+        -------
+        bool
+            `canceled`, as it is then.
+
+        Raises
+        ------
+        ConfigurationError
+            The time is negative or no time.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def watch_printer(ctx, looks):
+        ...     for look in range(looks):
+        ...         if ctx.wait_canceled(0.01):
+        ...             return "canceled"
+        ...     return "done"
+        >>> runtime.rpc("printer-1", watch_printer, 3).result()
+        'done'
+        """
+        return wait_canceled(self._run, seconds("timeout", timeout, zero=True))
+
+    def on_cancel(self, callback: Callable[[], object]) -> AbstractContextManager[None]:
+        """Have a function called when this one is canceled, as long as a block runs.
+
+        It can end what the block waits for: close a connection, stop an engine. For subprocesses
+        there is `understudy.subprocesses.run`.
+
+        Parameters
+        ----------
+        callback : callable
+            Called without arguments, on a thread of its own, and once at most; at once if the
+            function is canceled already.
+
+        Returns
+        -------
+        context manager
+
+        Examples
+        --------
+        >>> import threading
+        >>> @runtime.register
+        ... def listen(ctx):
+        ...     stop = threading.Event()
+        ...     with ctx.on_cancel(stop.set):
+        ...         return stop.wait(0.01)
+        >>> runtime.rpc("listen-1", listen).result()
+        False
+        """
+        return calling(self._run, callback)
+
+    @property
+    def deadline(self) -> float:
+        """The deadline of this call, in seconds since the epoch; that of ``ctx.info.timeout``."""
+        return self._run.record.timeout_at / 1000
+
+    @property
+    def remaining(self) -> float:
+        """The seconds until the deadline by the brokers' clock; 0.0 if it has passed.
+
+        For the time limits of what a function waits for. It is another number in each replay, so a
+        workflow must not decide anything by it.
+
+        Examples
+        --------
+        >>> @runtime.register
+        ... def fetch(ctx):
+        ...     return min(ctx.remaining, 10.0)  # as the timeout of an HTTP request
+        >>> runtime.rpc("fetch-1", fetch).result()
+        10.0
+        """
+        return max(0.0, (self._run.record.timeout_at - self._env.now_ms()) / 1000)
+
     # Calls ---------------------------------------------------------------------------------------
 
     @overload
@@ -356,7 +428,7 @@ class Context:
         >>> runtime.rpc("total-1", total).result()
         9
         """
-        return self._remote("rfi", f, args, kwargs, _site(sys._getframe(1)))
+        return remote_call(self._run, self._env, "rfi", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
     def rpc(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
@@ -422,7 +494,7 @@ class Context:
         >>> runtime.rpc("careful-1", careful, "shop").result()
         'not for sale'
         """
-        return self._remote("rfc", f, args, kwargs, _site(sys._getframe(1)))
+        return remote_call(self._run, self._env, "rfc", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
     def detached(
@@ -478,7 +550,9 @@ class Context:
         >>> runtime.get(mail_id).result()
         'sent: Welcome, Ann'
         """
-        return self._remote("detached", f, args, kwargs, _site(sys._getframe(1)))
+        return remote_call(
+            self._run, self._env, "detached", f, args, kwargs, _site(sys._getframe(1))
+        )
 
     @overload
     def begin_run(
@@ -529,7 +603,7 @@ class Context:
         >>> runtime.rpc("collect-1", collect).result()
         ['page 0', 'page 1']
         """
-        return self._local("lfi", f, args, kwargs, _site(sys._getframe(1)))
+        return local_call(self._run, self._env, "lfi", f, args, kwargs, _site(sys._getframe(1)))
 
     @overload
     def run(self, f: GeneratorFn[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Call[T]: ...
@@ -577,7 +651,7 @@ class Context:
         >>> runtime.rpc("convert-1", convert, 10, "EUR").result()
         11.0
         """
-        return self._local("lfc", f, args, kwargs, _site(sys._getframe(1)))
+        return local_call(self._run, self._env, "lfc", f, args, kwargs, _site(sys._getframe(1)))
 
     # The same by older names.
     rfi = begin_rpc
@@ -625,7 +699,7 @@ class Context:
                 f"{run.function.name} {self.id}: a sleep of {spec.timeout_ms / 1000:g} s ends "
                 "after the deadline of the call that sleeps: call it with .options(timeout=...)"
             )
-        return Sleep(spec, _apply_options)
+        return Sleep(spec, apply_options)
 
     def promise(
         self, *, id: str | None = None, timeout: float | timedelta | None = None
@@ -665,8 +739,8 @@ class Context:
         """
         spec = self._run.calls.new_call("promise", "", _site(sys._getframe(1)))
         if id is not None or timeout is not None:
-            _apply_options(spec, {"id": id, "timeout": timeout})
-        return Call(spec, _apply_options, wait=False)
+            apply_options(spec, {"id": id, "timeout": timeout})
+        return Call(spec, apply_options, wait=False)
 
     @overload
     def all(
@@ -930,45 +1004,8 @@ class Context:
         if window is not None:
             check_int("window", window, 1, WINDOW_MAX)
         check_bool("return_exceptions", return_exceptions)
-        call = partial(self._remote, "rfi", f, site=_site(sys._getframe(1)))
+        call = partial(remote_call, self._run, self._env, "rfi", f, site=_site(sys._getframe(1)))
         return Subroutine(lambda: _call_each(call, items, target, window, return_exceptions))
-
-    # Making requests -----------------------------------------------------------------------------
-
-    def _remote(
-        self, kind: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], site: str
-    ) -> Call[Any]:
-        _check_yielded(kind, args, kwargs, Request)
-        run, env = self._run, self._env
-        known = None if isinstance(f, str) and f else env.registered(f)
-        spec = run.calls.new_call(kind, f if known is None else known.name, site)
-        if spec.id not in run.replay.known:
-            spec.data = env.values.encode_call(known, args, kwargs)
-        hint = None
-        if known is None:
-            spec.target = env.targets.get(f, env.target)
-        else:
-            spec.target = known.target or env.target
-            hint = known.result_hint
-            spec.passed_version = known.version
-            if known.timeout_s is not None:
-                spec.timeout_ms = int(known.timeout_s * 1000)
-        run.calls.defer(spec)
-        return Call(spec, _apply_options, wait=kind == "rfc", hint=hint)
-
-    def _local(
-        self, kind: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any], site: str
-    ) -> Call[Any]:
-        # A step gets its arguments as they are, so it may be given a promise to wait for.
-        _check_yielded(kind, args, kwargs, (Call, Sleep))
-        function = self._env.local_function(f)
-        function.check_arguments(args, kwargs)
-        calls = self._run.calls
-        spec = calls.new_call(kind, function.name, site)
-        spec.function, spec.args, spec.kwargs = function, args, kwargs
-        spec.variables = copy_context()
-        calls.defer(spec)
-        return Call(spec, _apply_options, wait=kind == "lfc", hint=function.result_hint)
 
 
 def _call_each(
@@ -989,18 +1026,6 @@ def _call_each(
         promises.append((yield made if target is None else made.options(target=target)))
     values: list[Any] = yield All(promises, return_exceptions=return_exceptions, label="ctx.map")
     return values
-
-
-def _check_yielded(
-    kind: str,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    wrong: type[Request[Any]] | tuple[type[Request[Any]], ...],
-) -> None:
-    """Refuse an argument that is a request: its author forgot the yield."""
-    for argument in (*args, *kwargs.values()):
-        if isinstance(argument, wrong):
-            raise RequestError(f"an argument of ctx.{method_of(kind)}: {argument.not_yielded()}")
 
 
 class FunctionLog(logging.LoggerAdapter[logging.Logger]):
@@ -1034,69 +1059,6 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
         # The place of the record is the caller's, as if this method were part of logging.
         stacklevel = kwargs.pop("stacklevel", 1) + 1
         self.logger.log(level, f"{prefix}{msg}", *args, stacklevel=stacklevel, **kwargs)
-
-
-_MEANINGLESS_FOR_LOCAL_CALLS: Final = (
-    {"home", "target", "send_to", "delay", "priority"},
-    "it runs here and now: use ctx.begin_rpc or ctx.rpc",
-)
-#: options that mean nothing for some kinds of calls, with what to do instead
-_MEANINGLESS: Final[dict[str, tuple[set[str], str]]] = {
-    "lfi": _MEANINGLESS_FOR_LOCAL_CALLS,
-    "lfc": _MEANINGLESS_FOR_LOCAL_CALLS,
-    "sleep": (
-        {"home", "target", "send_to", "timeout", "version", "retry", "delay", "priority"},
-        "it is a part of this function, and its length is the argument of ctx.sleep",
-    ),
-    "promise": (
-        {"target", "send_to", "version", "retry", "delay", "priority"},
-        "it is settled from outside, not by a function",
-    ),
-}
-_ALL_MEANINGFUL: Final[tuple[set[str], str]] = (set(), "")
-
-
-def _apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
-    """Check the options of one call, and write them into its spec."""
-    meaningless, advice = _MEANINGLESS.get(spec.kind, _ALL_MEANINGFUL)
-    for name in meaningless:
-        if given.get(name) is not None:
-            raise ConfigurationError(f"option {name}={given[name]!r} of {spec.label}: {advice}")
-    options = UNSET.merge(**given)
-    if options.version is not None and spec.function is not None:
-        raise ConfigurationError(
-            f"option version={options.version!r} of {spec.label}: pass the function of that version"
-        )
-    if options.id is not None or options.home is not None:
-        _place(spec, options.id, options.home)
-    if options.target is not None:
-        spec.target = options.target
-    if options.timeout_s is not None:
-        spec.timeout_ms = int(options.timeout_s * 1000)
-    if options.delay_s is not None:
-        spec.delay_ms = int(options.delay_s * 1000)
-    if options.retry is not None:
-        spec.retry = to_wire(options.retry)
-    spec.version = options.version or spec.version
-    spec.tags = options.tags or spec.tags
-    spec.priority = options.priority or spec.priority
-
-
-def _place(spec: CallSpec, id: str | None, home: str | None) -> None:
-    """Give a call an id of its own, or the one of its place at another home."""
-    place, before = spec.place or spec.id, spec.home
-    home = home or before
-    if id is None and spec.id not in (place, before and id_at(before, place)):
-        # An earlier `options` of this call has chosen it.
-        id = spec.id
-    if id is not None:
-        if home is not None:
-            check_home(home, id)
-        spec.place, spec.id = place, id
-    elif home is not None:
-        spec.id = id_at(home, place)
-        spec.place = None if spec.id == place else place
-    spec.home = home
 
 
 def _refuse_unlisted(name: str) -> NoReturn:

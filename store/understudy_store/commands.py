@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
     EMPTY,
     PromiseRecord,
@@ -283,6 +284,8 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     replies: list[Reply | None] | None = None
     #: of a fence: the `now` at which it was applied, epoch milliseconds
     now: int | None = None
+    #: of `TaskGet`, by the broker: how far the functions of the task are that have said so
+    progress: tuple[ProgressRecord, ...] | None = None
 
     @property
     def ok(self) -> bool:

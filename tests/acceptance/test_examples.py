@@ -44,6 +44,11 @@ OUTPUT = {
         r"bob has only one attempt: the bank does not answer\n"
         r"not retried: no customer 'nobody'\nchecked out"
     ),
+    "progress": (
+        r"this call has 1\.0 hours left\ncopied: 3\nthis call has 720\.0 hours left\n"
+        r"stopped at page \d+\nlarge was canceled\n"
+        r"the program has ended, too\nfilm was canceled"
+    ),
     "schedule": r"(a report on the sales, by the call every-second\.<time>\n){2}schedules left: 0",
     "versions": r"old: 116 by version 1\nnew: 124 by version 2",
     "http_call": (

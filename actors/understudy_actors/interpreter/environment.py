@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from understudy_actors.interpreter.child_calls import ChildCalls
 from understudy_actors.interpreter.ports import FunctionLike, Functions, Values
 from understudy_actors.interpreter.replay import ReplayState
+from understudy_actors.interpreter.signals import Signals
 from understudy_store.records import PromiseRecord
 
 
@@ -33,6 +34,11 @@ class RunView(Protocol):
     #: the call has settled; otherwise a function that was let go of goes on elsewhere, or later
     @property
     def is_over(self) -> bool: ...
+
+    #: nobody wants the result any more
+    canceled: bool
+    #: None: the function has not needed them so far
+    signals: Signals | None
 
 
 class Environment(Protocol):

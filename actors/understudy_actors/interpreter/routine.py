@@ -79,6 +79,7 @@ from understudy_actors.interpreter.outcome import Outcome, failure, retry_delay_
 from understudy_actors.interpreter.ports import FunctionLike, Kind, RetryPolicy
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Request, Subroutine
+from understudy_actors.interpreter.signals import Signals
 from understudy_actors.interpreter.stack import Stack, close, set_aside
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.interpreter.strands import Strand
@@ -126,8 +127,9 @@ class Routine:
 
     __slots__ = (
         "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_started", "attempt",
-        "calls", "dropped", "ended", "env", "flush", "function", "id", "inbox", "is_over", "kind",
-        "on_news", "record", "replay", "sent", "stack", "task_waits", "variables", "wait",
+        "calls", "canceled", "dropped", "ended", "env", "flush", "function", "id", "inbox",
+        "is_over", "kind", "on_news", "record", "replay", "sent", "signals", "stack", "task_waits",
+        "variables", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -148,8 +150,7 @@ class Routine:
         time_ms: int | None = None,
         variables: Variables | None = None,
     ) -> None:
-        self.env = env
-        self.function = function
+        self.env, self.function = env, function
         #: the function's, until a plain one returns a generator or a coroutine
         self.kind: Kind = function.kind
         self.record = record
@@ -162,9 +163,10 @@ class Routine:
         self.calls = ChildCalls(function, frame, self.replay, env.warn)
         self.flush = flush
         #: it has been let go: its results count no more, and the thread that steps it closes it
-        self.dropped = False
+        self.dropped = self.canceled = False
         #: the call has settled, though the function has not ended; set before it is let go
         self.is_over = False
+        self.signals: Signals | None = None
         #: the context variables of this run
         self.variables = Variables() if variables is None else variables.copy()
         #: settled promises that no step has seen
@@ -195,8 +197,7 @@ class Routine:
         clock
             Returns epoch milliseconds.
         """
-        self.flush = flush
-        self.calls.clock = clock
+        self.flush, self.calls.clock = flush, clock
 
     def learn(self, record: PromiseRecord) -> None:
         """Note that a promise settled; it counts from the next step."""
@@ -300,8 +301,7 @@ class Routine:
         return result
 
     def _start(self) -> None:
-        function = self.function
-        args, kwargs = self._args, self._kwargs
+        function, args, kwargs = self.function, self._args, self._kwargs
         if kwargs is None:
             try:
                 args, kwargs = self.env.values.decode_call(function, self._data)

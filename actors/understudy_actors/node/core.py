@@ -31,7 +31,8 @@ The parts, each with its own state: `NodeState` holds the activations and moves 
 `Settlements` passes settled promises to the runs that wait for them. `Fencing` sends commands and
 results. `Timers` has the actions that are due later. `Suspension` lets activations linger and
 suspends them. `Intake` makes activations of tasks. `CreditAccounts` announces how much more work
-there is room for. A part calls only those before it, and `NodeCore` orders them.
+there is room for, and `ProgressReports` how far functions are. A part calls only those before it,
+and `NodeCore` orders them.
 
 What is not perfect
 -------------------
@@ -60,6 +61,7 @@ from understudy_actors.node.credit import CreditAccounts
 from understudy_actors.node.fencing import Fencing, ignore_reply
 from understudy_actors.node.intake import Intake
 from understudy_actors.node.ports import BrokerPort, ExecutorPort, Log, LogFailure, SessionPort
+from understudy_actors.node.progress import ProgressReports
 from understudy_actors.node.settlements import IsThere, Settlements, everything
 from understudy_actors.node.state import NodeState
 from understudy_actors.node.statistics import NodeStatistics
@@ -105,6 +107,7 @@ class NodeCore:
         self._suspension = Suspension(state, link, self.timers, self._fencing, self._settlements)
         self._intake = Intake(state, link, self._fencing, self._suspension, self._settlements)
         self.credit = CreditAccounts(state)
+        self.progress = ProgressReports(state)
 
     # The session ---------------------------------------------------------------------------------
 
@@ -151,6 +154,7 @@ class NodeCore:
             for activation in list(state.activations.values()):
                 if is_there(activation.id):
                     self._intake.catch_up(activation)
+                    self.progress.renew(activation)
         self._settlements.watch_again(is_there)
 
     def disconnected(self, is_there: IsThere = everything) -> None:
@@ -194,6 +198,9 @@ class NodeCore:
             elif isinstance(message, Resume):
                 self.credit.use(session)
                 self._intake.resume(message)
+                activation = self.state.activations.get(message.promise.id)
+                if activation is not None:
+                    self.progress.renew(activation)
             elif isinstance(message, Revoked):
                 activation = self.state.activations.get(message.id)
                 if activation is not None and activation.version == message.version:
@@ -308,6 +315,7 @@ class NodeCore:
             self._fencing.fulfill(run.activation, outcome.state, outcome.value)
         else:
             settle = PromiseSettle(routine.id, outcome.state, outcome.value)
+            self.progress.end(run.activation, routine)
             del run.activation.runs[routine.id]
             self._fencing.add(run.parent, [settle], counted=False)
 
@@ -332,6 +340,7 @@ class NodeCore:
             self._fencing.send()
             self._release(run.activation, delay_ms, failed=True, cause=cause)
         else:
+            self.progress.end(run.activation, routine)
             run.routine = routine.next_attempt()
             run.activation.busy += 1
             self.timers.add(delay_ms, partial(self._try_again, run))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from understudy_actors.activation import LEASED, Activation, Run
+from understudy_actors.interpreter.signals import cancel
 from understudy_actors.node import fence_replies
 from understudy_actors.node.ports import BrokerPort, OnReply
 from understudy_actors.node.state import NodeState
@@ -42,6 +43,10 @@ class Settlements:
                 self.tell(run, record)
         activation = self._state.activations.get(record.tags.get(TAG_BRANCH, ""))
         if activation is not None:
+            step = activation.runs.get(record.id)
+            if step is not None and not step.done:
+                # It was canceled, or its deadline has passed; the task itself goes on.
+                cancel(step.routine)
             owner = activation.run_of(record)
             if owner is not None:
                 self.tell(owner, record)

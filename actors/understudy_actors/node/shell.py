@@ -18,7 +18,7 @@ from understudy_actors.interpreter.ports import LOOPS
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.core import NodeCore
 from understudy_actors.node.ports import BrokerPort, Log, LogFailure, SessionPort
-from understudy_broker.protocol.messages import ToPeer
+from understudy_broker.protocol.messages import ProgressEntry, ToPeer
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
 from understudy_store.records import PromiseRecord
 
@@ -35,6 +35,8 @@ _STALLED_S: Final = 2.0
 _MESSAGES_MAX: Final = 256
 #: time between two looks at the timers, while there are any
 _TICK_S: Final = 0.02
+#: time between two reports of how far functions are
+_PROGRESS_S: Final = 0.25
 #: time for which a worker that has nothing to do polls in the loop's place
 _POLL_S: Final = 0.02
 
@@ -96,6 +98,10 @@ class NodeService:
             log=self._on_loop(log),
             log_failure=self._on_loop(log_failure),
         )
+        #: takes the progress that is to be told to the brokers; None: nobody does
+        self.on_progress: Callable[[list[ProgressEntry]], None] | None = None
+        self._progress_noted = trio.Event()
+        self.core.progress.on_news = self._on_progress_news
         #: there are timers or a backlog, so `run` must tick
         self._ticks_needed = trio.Event()
         self._coroutines_run = trio.Event()
@@ -231,6 +237,7 @@ class NodeService:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._report_blocking)
                 nursery.start_soon(self._report_stalls)
+                nursery.start_soon(self._report_progress)
                 while True:
                     self._ticks_needed = trio.Event()
                     if not self._needs_ticks():
@@ -268,6 +275,23 @@ class NodeService:
             warning = self._stall_watch.look(_LOOK_S)
             if warning is not None and self._log is not None:
                 self._log(warning)
+
+    def _on_progress_news(self) -> None:
+        """Have progress reported; called on any thread."""
+        self._loop.run_soon(self._note_progress)
+
+    def _note_progress(self) -> None:
+        self._progress_noted.set()
+
+    async def _report_progress(self) -> None:
+        """Report how far functions are: the first word at once, and then the latest ones."""
+        while True:
+            await self._progress_noted.wait()
+            self._progress_noted = trio.Event()
+            entries = self.core.progress.take()
+            if entries and self.on_progress is not None:
+                self.on_progress(entries)
+            await trio.sleep(_PROGRESS_S)
 
     async def _tick_while_needed(self) -> None:
         stuck_since_ms = self._now_ms()

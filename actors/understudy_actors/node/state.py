@@ -9,6 +9,7 @@ from typing import Final
 from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.signals import cancel
 from understudy_actors.node.config import NodeConfig
 from understudy_actors.node.ports import ExecutorPort, Log, LogFailure
 from understudy_broker.monitoring.histogram import Histogram
@@ -146,7 +147,10 @@ class NodeState:
         """Let go of every function at the end of the node; nothing of their code runs."""
         for activation in self.activations.values():
             for run in activation.runs.values():
-                if not run.scheduled:
+                if run.scheduled:
+                    # Its thread cannot be ended, but what it has started can.
+                    cancel(run.routine)
+                else:
                     run.routine.close()
 
     def drop(self, activation: Activation | None, *, is_over: bool = False) -> None:
@@ -170,6 +174,7 @@ class NodeState:
             else:
                 run.routine.is_over = is_over
                 run.routine.dropped = True
+                cancel(run.routine)
                 self.executor.close(run)
         # Activation and runs refer to each other. Without this only the garbage collector would
         # free them, and its rounds take longer the more this node holds.

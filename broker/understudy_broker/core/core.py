@@ -85,6 +85,7 @@ from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Batch, BatchOutbox, Frame, Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.poll_scheme import PollScheme
+from understudy_broker.core.progress import ProgressBook
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.receiver import Receiver
@@ -168,7 +169,7 @@ class BrokerCore:
         self._events = events = EventLog()
         self._coalescer = late = ReplyCoalescer(config.reply_delay_ms)
         self._outbox = outbox = Outbox(sessions, late, config.frames, metrics, config.audit)
-        watches = Watches()
+        watches, book = Watches(), ProgressBook(machine)
         members = Members(machine, dispatcher, sessions)
         self._relay = relay = RelayScheme(machine, outbox, events, metrics, config)
         drops = (members.drop, relay.drop)
@@ -192,11 +193,11 @@ class BrokerCore:
                 machine, quarantine, events, metrics, config.unblock_retry_ms
             )
         self._delivery = delivery = Delivery(
-            machine, sessions, outbox, watches, quarantine, schemes, events, metrics
+            machine, sessions, outbox, watches, book, quarantine, schemes, events, metrics
         )
         self.moves: SlotMoves | None = None
         if self._between is not None:
-            forgets = (watches.forget, poll.forget, relay.forget, self._between.forget)
+            forgets = (watches.forget, poll.forget, relay.forget, book.forget, self._between.forget)
             self.moves = SlotMoves(
                 own, machine, sessions, outbox, poll, quotas, forgets, delivery, self._note_input,
                 config,
@@ -206,13 +207,13 @@ class BrokerCore:
             machine, dispatcher, sessions, members, outbox, flow, metrics, authorization
         )
         self._handlers = RequestHandlers(
-            machine, sessions, outbox, watches, flow, quarantine, metrics, own,
+            machine, sessions, outbox, watches, book, flow, quarantine, metrics, own,
             self.searches.queue, reports, authorization, quotas, config,
         )  # fmt: skip
         self._queue = RequestQueue(machine, flow, own, Lanes() if quotas.is_on else None)
         self._receiver = Receiver(
             dispatcher, sessions, membership, self._poll, relay, self._queue, outbox, flow, metrics,
-            quotas, config,
+            quotas, book, config,
         )  # fmt: skip
         #: when the lookup that is under way was begun; None: none is
         self._lookup_at: int | None = None

@@ -20,6 +20,7 @@ import msgspec
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.progress import ProgressBook
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.sessions import Sessions
 from understudy_broker.core.watches import Watches
@@ -91,6 +92,7 @@ class Delivery:
         sessions: Sessions,
         outbox: Outbox,
         watches: Watches,
+        progress: ProgressBook,
         quarantine: Quarantine,
         schemes: Mapping[str, Scheme],
         events: EventLog,
@@ -100,6 +102,7 @@ class Delivery:
         self._sessions = sessions
         self._outbox = outbox
         self._watches = watches
+        self._progress = progress
         self._quarantine = quarantine
         self._table = schemes
         #: those of which addresses have come
@@ -142,6 +145,8 @@ class Delivery:
         told: dict[bytes, list[PromiseRecord]] = {}
         by_pid = self._sessions.by_pid
         self._metrics.settled += len(settlements)
+        if self._progress:
+            self._progress.settle(each.promise.id for each in settlements)
         for settlement in settlements:
             promise = _without_large_param(settlement.promise)
             for scheme in self._used:

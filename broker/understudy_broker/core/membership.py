@@ -421,6 +421,7 @@ def _welcome(
         deployment=config.deployment,
         slots=own.map,
         tells_functions=True,
+        takes_progress=True,
     )
 
 

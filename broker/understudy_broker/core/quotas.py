@@ -18,6 +18,7 @@ from understudy_broker.protocol.messages import (
     Functions,
     Hello,
     OwnCommand,
+    Progress,
     PromiseCreateWatched,
     Request,
     ToBroker,
@@ -290,6 +291,8 @@ def work_of(message: ToBroker) -> float:
         return 10 + (len(message.functions) + len(message.claims)) // 4
     if isinstance(message, Functions):
         return 5 + len(message.functions) // 4
+    if isinstance(message, Progress):
+        return 1 + len(message.entries) / 16
     return 1
 
 

@@ -17,6 +17,7 @@ from understudy_broker.core.membership import Membership
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.poll_scheme import PollScheme
+from understudy_broker.core.progress import ProgressBook
 from understudy_broker.core.quotas import Quotas, work_of
 from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.request_queue import RequestQueue
@@ -41,6 +42,7 @@ from understudy_broker.protocol.messages import (
     Forwarded,
     Functions,
     Hello,
+    Progress,
     Pulse,
     Refused,
     Request,
@@ -75,8 +77,10 @@ class Receiver:
         flow: FlowControl,
         metrics: Metrics,
         quotas: Quotas,
+        progress: ProgressBook,
         config: BrokerConfig,
     ) -> None:
+        self._progress = progress
         self._quotas = quotas
         self._dispatcher = dispatcher
         self._sessions = sessions
@@ -219,3 +223,5 @@ class Receiver:
             self._relay.carry(session, message)
         elif type(message) is Forwarded:
             self._relay.forwarded(session, message, now)
+        elif type(message) is Progress:
+            self._progress.take(session, message, now)

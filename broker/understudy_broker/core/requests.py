@@ -21,6 +21,7 @@ from understudy_broker.core.flow_control import (
 from understudy_broker.core.metrics import Metrics, ParkReason
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
+from understudy_broker.core.progress import ProgressBook
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.quotas import AGAIN_MS, Quotas
 from understudy_broker.core.reply_coalescer import may_be_delayed
@@ -56,6 +57,7 @@ from understudy_store.commands import (
     TaskCreate,
     TaskFence,
     TaskFulfill,
+    TaskGet,
     TaskHalt,
     TaskHeartbeat,
     TaskPreload,
@@ -90,6 +92,7 @@ class RequestHandlers:
         sessions: Sessions,
         outbox: Outbox,
         watches: Watches,
+        progress: ProgressBook,
         flow: FlowControl,
         quarantine: Quarantine,
         metrics: Metrics,
@@ -106,6 +109,7 @@ class RequestHandlers:
         self._sessions = sessions
         self._outbox = outbox
         self._watches = watches
+        self._progress = progress
         self._own = own
         self._flow = flow
         self._quarantine = quarantine
@@ -133,6 +137,7 @@ class RequestHandlers:
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,
             TaskHalt: self._halt,
+            TaskGet: self._get_task,
         }
 
     def perform(self, session: Session, request: Request, now: int) -> None:
@@ -275,6 +280,13 @@ class RequestHandlers:
             is_unknown = command.cause.startswith(_UNKNOWN_FUNCTION)
             reason: ParkReason = "unknown" if is_unknown else "mismatch"
             self._quarantine.note_parked(reply.task, command.cause, reason)
+        self._reply(session, corr, reply)
+
+    def _get_task(self, session: Session, corr: int, command: TaskGet, now: int) -> None:
+        """Reply with a task, and with how far its functions are."""
+        reply = self._machine.apply(command, now)
+        if reply.task is not None and self._progress:
+            reply.progress = self._progress.of(reply.task)
         self._reply(session, corr, reply)
 
     def _reply(

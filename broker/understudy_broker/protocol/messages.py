@@ -341,6 +341,38 @@ class Forwarded(Message, tag="forwarded", frozen=True):
     retry_after_ms: int | None = None
 
 
+class ProgressEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The progress of a function that a node runs.
+
+    Attributes
+    ----------
+    id, version
+        The task, as the node holds it.
+    run
+        The promise of the function: the task's own, or that of a step inside it.
+    fraction
+        The part of the work that is done, from 0 to 1; None: the function does not say.
+    text
+        A line for people. Without a fraction and a text, the run has no progress any more.
+    """
+
+    id: str
+    version: int
+    run: str
+    fraction: float | None = None
+    text: str = ""
+
+
+class Progress(Message, tag="progress", frozen=True):
+    """Tells how far functions are. It is kept in memory only, and is not answered.
+
+    It is sent only to a broker whose `Welcome` says that it `takes_progress`, and counts for tasks
+    that this session holds. What is told of one run replaces what was told before.
+    """
+
+    entries: tuple[ProgressEntry, ...]
+
+
 class Bye(Message, tag="bye", frozen=True):
     """Goodbye: the peer leaves, and what it still holds goes to others at once.
 
@@ -396,6 +428,8 @@ class Welcome(Message, tag="welcome", frozen=True):
         Which broker owns which slots. None: this one owns all, and there is no other.
     tells_functions
         The broker answers `FunctionsGet`.
+    takes_progress
+        The broker takes `Progress`.
     """
 
     protocol: int
@@ -412,6 +446,7 @@ class Welcome(Message, tag="welcome", frozen=True):
     deployment: str = ""
     slots: SlotMap | None = None
     tells_functions: bool = False
+    takes_progress: bool = False
 
     @property
     def idle_beat_ms(self) -> int:
@@ -556,6 +591,7 @@ ToBroker: TypeAlias = (
     | Detach
     | Carry
     | Forwarded
+    | Progress
 )
 ToPeer: TypeAlias = (
     Welcome

@@ -11,6 +11,7 @@ from understudy.obstacles import task_trouble
 from understudy.views.call_graph import HANDED_OUT_IN, Line, Node, Omitted, attempts, status
 from understudy.views.call_graph_data import Surroundings, holder_of, took_ms
 from understudy.views.json_data import compact, decoded
+from understudy.views.progress import progress_text
 from understudy.views.records import failure_reason
 from understudy_store.records import (
     DETACHED,
@@ -80,6 +81,8 @@ def _facts(node: Node, around: Surroundings) -> Iterator[str]:
     yield duration(took_ms(node, around.now_ms))
     if (count := attempts(node, task)) > 1 and not text.startswith("attempt "):
         yield f"{count} attempts" if node.record.settled else f"attempt {count}"
+    if progress := progress_text(around.progress.get(node.id)):
+        yield progress
     if trouble := _trouble(node, task, around):
         yield trouble
 

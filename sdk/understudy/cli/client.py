@@ -221,13 +221,10 @@ class Client:
             limit,
         )
 
-    def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        """Read the tasks of those promises that have one, by id."""
-        found = {}
-        for reply in self.commands([TaskGet(id) for id in ids]):
-            if isinstance(reply, Reply) and reply.task is not None:
-                found[reply.task.id] = reply.task
-        return found
+    def tasks_of(self, ids: Iterable[str]) -> list[Reply]:
+        """Read the tasks of those promises that have one, with their progress."""
+        replies = self.commands([TaskGet(id) for id in ids])
+        return [each for each in replies if isinstance(each, Reply) and each.task is not None]
 
     # Schedules -----------------------------------------------------------------------------------
 

@@ -95,19 +95,17 @@ class PartClient:
         pages = self._pages(lambda cursor: TaskSearch(state, group, PAGE_MAX, cursor))
         return islice((task for reply in pages for task in reply.tasks or ()), limit)
 
-    def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        """Read the tasks of those promises that have one, by id."""
+    def tasks_of(self, ids: Iterable[str]) -> list[Reply]:
+        """Read the tasks of those promises that have one, with their progress."""
         wanted: dict[str, list[AnyCommand]] = {}
         for id in ids:
             owner = self._owner(id)
             if owner is not None and owner.report is not None:
                 wanted.setdefault(owner.name, []).append(TaskGet(id))
-        found = {}
+        replies = []
         for status in self._present:
-            for reply in self._ask(status, wanted.get(status.name, [])):
-                if reply.task is not None:
-                    found[reply.task.id] = reply.task
-        return found
+            replies += self._ask(status, wanted.get(status.name, []))
+        return [each for each in replies if each.task is not None]
 
     def _pages(self, search: Callable[[str | None], AnyCommand]) -> Iterator[Reply]:
         for status in self._present:

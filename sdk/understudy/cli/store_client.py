@@ -14,7 +14,7 @@ from understudy.client.seal_keys import process_sealer
 from understudy.client.sealed_records import SealedRecords
 from understudy.values import Codec
 from understudy_store.commands import PromiseSearch, Reply
-from understudy_store.records import PromiseRecord, TaskRecord, origin_of
+from understudy_store.records import PromiseRecord, origin_of
 
 if TYPE_CHECKING:
     from understudy.runtime import Runtime
@@ -33,8 +33,8 @@ class AnySource(Source, Protocol):
     def find_promise(self, id: str) -> PromiseRecord | None:
         """Return a promise; None if it does not exist."""
 
-    def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        """Return the tasks of those promises that have one, by id, as far as they are known."""
+    def tasks_of(self, ids: Iterable[str]) -> Sequence[Reply]:
+        """Read the tasks of those promises that have one, as far as they are known."""
 
 
 @contextmanager
@@ -106,10 +106,10 @@ class StoreFile:
             return None
         return row.promise if self._sealed is None else self._sealed.opened(row.promise)
 
-    def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
-        """Return the tasks of those promises that have one, by id."""
-        rows = {id: self._reader.find(id) for id in ids}
-        return {id: row.task for id, row in rows.items() if row is not None and row.task}
+    def tasks_of(self, ids: Iterable[str]) -> Sequence[Reply]:
+        """Read the tasks of those promises that have one."""
+        rows = map(self._reader.find, ids)
+        return [Reply(200, None, row.promise, row.task) for row in rows if row and row.task]
 
     def _search(self, search: PromiseSearch) -> Reply:
         reply = self._reader.search(search)
@@ -147,7 +147,7 @@ class HistoryFile:
         """Return a promise; None if it does not exist."""
         return next((found for found in self.promises(prefix=id) if found.id == id), None)
 
-    def tasks_of(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
+    def tasks_of(self, ids: Iterable[str]) -> Sequence[Reply]:
         """Return nothing: a history has no tasks."""
         del ids
-        return {}
+        return ()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from understudy.context import Context
+from understudy.current_context import enter
 from understudy.errors import (
     CanceledError,
     ConfigurationError,
@@ -107,7 +108,7 @@ class NodeValues:
 class NodeEnvironment:
     """The functions, values, dependencies and group of one process.
 
-    Fills `interpreter.environment.Environment` for the node, and `context.NodeView` for contexts.
+    Fills `interpreter.environment.Environment` for the node, and `node_view.NodeView` for contexts.
 
     Parameters
     ----------
@@ -127,6 +128,8 @@ class NodeEnvironment:
     now_ms
         The clock for deadlines of calls from outside, in epoch milliseconds. Before the broker's
         time is known it shows a time that is none: see `PeerClock.for_deadlines`.
+    on_progress
+        Called, on any thread, when a function has said how far it is.
     target
         The address of calls that name no target: the process's own group, or its task source.
     targets
@@ -151,6 +154,8 @@ class NodeEnvironment:
         #: the frame of calls from outside of durable functions
         self.outside = outside(self.timeout_ms)
         self.now_ms: Callable[[], int] = before_any_broker
+        #: takes what a function says of how far it is
+        self.on_progress: Callable[[RunView], None] = _ignore
         self.join(group)
         self._dependencies: dict[str, Any] = {}
         self._local: OrderedDict[object, Function] = OrderedDict()
@@ -171,7 +176,9 @@ class NodeEnvironment:
 
     def make_context(self, run: RunView) -> Context:
         """Return the ``ctx`` for a run."""
-        return Context(run, self)
+        ctx = Context(run, self)
+        enter(ctx)
+        return ctx
 
     def set_dependency(self, name: str, value: Any) -> None:
         """Make `value` available to functions under `name`."""
@@ -222,6 +229,10 @@ class NodeEnvironment:
             if len(self._local) > _LOCAL_MAX:
                 self._local.popitem(last=False)
         return known
+
+
+def _ignore(run: RunView) -> None:
+    """Do nothing: there is no node that tells the brokers."""
 
 
 def _not_callable(f: Any) -> str:

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Final
 
+import msgspec
+
 from understudy._version import __version__
 from understudy.client.availability import Availability
 from understudy.client.calls import dated
@@ -27,6 +29,8 @@ from understudy_broker.protocol.messages import (
     Functions,
     Hello,
     PeerKind,
+    Progress,
+    ProgressEntry,
     Refused,
     Settled,
     SlotMap,
@@ -124,6 +128,8 @@ class Peer:
         self._router = router
         self._node = node
         node.core.state.on_let_go = self.tenures.end
+        node.on_progress = self._tell_progress
+        self._env.on_progress = node.core.progress.note
         if self.wants_to_serve:
             self.serve()
 
@@ -243,6 +249,19 @@ class Peer:
             session.announced.update(new)
             names, versions = tuple(name for name, _ in new), tuple(number for _, number in new)
             link.send(Functions(names, versions, _schemas(announced[each] for each in new)))
+
+    def _tell_progress(self, entries: list[ProgressEntry]) -> None:
+        """Tell each broker how far the functions of its tasks are."""
+        if self._sealed is not None:
+            # A text may be made of values, which no broker is to see.
+            entries = [msgspec.structs.replace(each, text="") for each in entries]
+        for link, session in self._sessions.items():
+            welcome = session.welcome
+            if welcome is None or not (welcome.takes_progress and link.connected):
+                continue
+            own = tuple(each for each in entries if self._is_at(link, each.id))
+            if own:
+                link.send(Progress(own))
 
     def is_busy(self) -> bool:
         """Return whether a task or a watch here would be delayed if a broker fell silent."""

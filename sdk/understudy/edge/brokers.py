@@ -93,6 +93,8 @@ class Brokers:
         The brokers' clock: deadlines are counted by it.
     watches
         The promises that are waited for.
+    takes_progress
+        The brokers know the progress of tasks, as far as it was told.
     has_keys
         The brokers take peers by their keys, and this peer has one.
     """
@@ -121,6 +123,7 @@ class Brokers:
         self._met = trio.Event()
         self._clock_link: Link | None = None
         self._tells_functions = False
+        self.takes_progress = False
 
     def addresses(self, broker: str = "") -> list[str]:
         """Return where a broker is, or where any is if none is named; empty if it is unknown."""
@@ -343,6 +346,7 @@ class Brokers:
     def on_connected(self, link: Link, welcome: Welcome) -> None:
         """Watch again what is watched at that broker, which has forgotten it."""
         self._tells_functions = welcome.tells_functions
+        self.takes_progress = welcome.takes_progress
         followed = self._clock_link
         if welcome.now and (followed is None or followed is link or not followed.connected):
             self._clock_link = link

@@ -84,6 +84,16 @@ class ReplayEnvironment:
         """The addresses of functions that were registered with one."""
         return self._env.targets
 
+    @property
+    def now_ms(self) -> Callable[[], int]:
+        """The clock for the time that a call has left, epoch milliseconds."""
+        return self._env.now_ms
+
+    @property
+    def on_progress(self) -> Callable[[RunView], None]:
+        """Drop what a function says of how far it is."""
+        return _ignore
+
     def warn(self, text: str) -> None:
         """Drop a warning: the node that made the calls has given it."""
 
@@ -102,3 +112,7 @@ class ReplayEnvironment:
     def local_function(self, fn: Any) -> Function:
         """Return the description of a function to call in this process."""
         return self._env.local_function(fn)
+
+
+def _ignore(_run: RunView) -> None:
+    """Do nothing."""

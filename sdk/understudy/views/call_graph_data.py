@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from understudy.obstacles import why_unserved
 from understudy.views.call_graph import Node, attempts, status
 from understudy.views.json_data import decoded
+from understudy.views.progress import progress_json, progress_of_promises
 from understudy.views.records import failure, node_of
 from understudy_store.records import HEADER_SITE, PROMISE_WORDS, RESOLVED, PromiseRecord, TaskRecord
 
 if TYPE_CHECKING:
     from understudy_broker.protocol.messages import GroupsReport
+    from understudy_store.commands import Reply
+    from understudy_store.progress import ProgressRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +30,29 @@ class Surroundings:
     nodes_of: Mapping[str, int] = field(default_factory=dict)
     #: id to the reason, of calls whose function no node of their group has
     unserved: Mapping[str, str] = field(default_factory=dict)
+    #: id to progress, of calls and steps that run and have said something
+    progress: Mapping[str, ProgressRecord] = field(default_factory=dict)
 
 
 def surroundings(
     now_ms: int,
     records: Mapping[str, PromiseRecord],
-    tasks: Mapping[str, TaskRecord],
+    replies: Iterable[Reply],
     report: GroupsReport,
 ) -> Surroundings:
     """Return what is around a call graph.
 
     Parameters
     ----------
-    records, tasks
-        The promises of the graph and their tasks, by id.
+    records
+        The promises of the graph, by id.
+    replies
+        To `TaskGet`, for those that have tasks.
     report
         The groups at that moment.
     """
+    answered = [reply for reply in replies if reply.task is not None]
+    tasks = {reply.task.id: reply.task for reply in answered if reply.task is not None}
     waiting = [id for id, task in tasks.items() if task.state == "pending"]
     unserved = {id: why_unserved(records[id], report) for id in waiting}
     return Surroundings(
@@ -51,6 +60,7 @@ def surroundings(
         tasks=tasks,
         nodes_of={group.name: len(group.nodes) for group in report.groups},
         unserved={id: why for id, why in unserved.items() if why},
+        progress=progress_of_promises(records, answered),
     )
 
 
@@ -98,6 +108,7 @@ def _data(node: Node, around: Surroundings) -> dict[str, Any]:
         "failures": None if task is None else task.failures,
         "deaths": None if task is None else task.deaths,
         "cause": None if task is None else task.cause,
+        "progress": progress_json(around.progress.get(node.id)),
         "retry_at": None if task is None else task.retry_at,
         "created_at": record.created_at,
         "settled_at": record.settled_at,

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from understudy.obstacles import halt_text, lacks_text, retry_text, why_queued
 from understudy.views.call_graph import Node
+from understudy.views.progress import progress_text
 from understudy.views.records import failure, node_of
 from understudy.views.times import clock_time, duration
+from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
     DETACHED,
     LOCAL,
@@ -59,6 +61,8 @@ class Facts:
         Promises and tasks, by id: a call with the pending ones below it, or the tasks of a group.
     owners
         The name of the broker of each of `records`, where there are several; None: of nobody now.
+    progress
+        How far functions are, by the id of their promise, where they say so.
     is_whole
         False if there was more than is looked at.
     """
@@ -68,6 +72,7 @@ class Facts:
     records: Mapping[str, PromiseRecord] = field(default_factory=dict)
     tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
     owners: Mapping[str, str | None] = field(default_factory=dict)
+    progress: Mapping[str, ProgressRecord] = field(default_factory=dict)
     is_whole: bool = True
 
 
@@ -264,7 +269,9 @@ class _Walk:
                 f", which has {node.held:,} tasks and runs {node.concurrency} at a time: this one "
                 "may wait there for its turn"
             )
-        return Reason(f"runs on {place}{crowd}{doing}")
+        told = [self._facts.progress.get(each) for each in (task.id, *steps)]
+        far = "; ".join(text for each in told if (text := progress_text(each)))
+        return Reason(f"runs on {place}{crowd}{doing}{f'; it says: {far}' if far else ''}")
 
     def _queued(self, record: PromiseRecord, task: TaskRecord) -> Reason:
         now = self._facts.now_ms

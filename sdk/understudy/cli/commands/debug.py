@@ -177,8 +177,7 @@ def _read(source: AnySource, id: str) -> tuple[PromiseRecord, list[PromiseRecord
         raise CliError(
             f"there is no call {id!r} at {source.url}. To list them: understudy promises search"
         )
-    found = source.tasks_of([id])
-    attempt = found[id].failures + 1 if id in found else 1
+    attempt = 1 + sum(reply.task.failures for reply in source.tasks_of([id]) if reply.task)
     return task, record_of(source, [origin_of(task)]), attempt
 
 

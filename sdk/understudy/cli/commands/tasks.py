@@ -46,6 +46,8 @@ def tasks() -> None:
 def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
     """Show one task.
 
+    Below it is shown how far its function is, if that has said so.
+
     --json prints one object, with the number of deaths and their cause. Its expires_at is when the
     lease would have ended without the heartbeats of the node since, which are not stored.
 
@@ -196,15 +198,20 @@ def search(
 def _show_reply(command: StoreCommand, as_json: bool, url: str | None) -> int:
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
+    from understudy.views.progress import progress_json, progress_of_task, progress_text
     from understudy.views.records import task_json
 
     with Client(url) as client:
-        task = client.command(command).task
+        reply = client.command(command)
+    task, progress = reply.task, progress_of_task(reply)
     assert task is not None
     if as_json:
-        print_json(task_json(task))
+        shown = {} if progress is None else {"progress": progress_json(progress)}
+        print_json(task_json(task) | shown)
     else:
         out_painted(_table([task]))
+        if progress is not None:
+            out(printable_line(f"{task.id}: {progress_text(progress)}"))
     return 0
 
 

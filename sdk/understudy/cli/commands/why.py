@@ -136,6 +136,7 @@ def _explain(
 def _facts_of_call(client: Client | PartClient, record: PromiseRecord, url: str | None) -> Facts:
     """Read a call, what is pending below it, and the tasks of that."""
     from understudy.cli.times import now_ms
+    from understudy.views.progress import progress_of_promises
     from understudy.views.why import CALLS_MAX, Facts
     from understudy_store.records import PENDING, TAG_TARGET, origin_of
 
@@ -151,13 +152,22 @@ def _facts_of_call(client: Client | PartClient, record: PromiseRecord, url: str 
                 break
             records.setdefault(each.id, each)
     calls = [each.id for each in records.values() if TAG_TARGET in each.tags]
-    tasks = client.tasks_of(calls)
+    replies = client.tasks_of(calls)
     # What is awaited in other graphs is looked at, too: the promises themselves.
-    for id_ in {each for task in tasks.values() for each in task.awaits} - records.keys():
+    awaited = {each for reply in replies if reply.task for each in reply.task.awaits}
+    for id_ in awaited - records.keys():
         if (other := client.find_promise(id_)) is not None:
             records[id_] = other
-            tasks |= client.tasks_of([id_])
-    return Facts(now_ms(), client.groups(), records, tasks, _owners(records, url), is_whole)
+            replies += client.tasks_of([id_])
+    return Facts(
+        now_ms(),
+        client.groups(),
+        records,
+        {reply.task.id: reply.task for reply in replies if reply.task},
+        _owners(records, url),
+        progress_of_promises(records, replies),
+        is_whole,
+    )
 
 
 def _owners(records: dict[str, PromiseRecord], url: str | None) -> dict[str, str | None]:

@@ -1,10 +1,10 @@
 """Server-sent events: the text of a stream, and what an id in it means.
 
-An event tells the state of one promise as it is now, not a step: a client that gets it twice is no
-worse off, and one that misses a state in between only knows less of the past. Its id is the time,
-by the brokers' clock, of the latest change that the stream has told. So a client that comes back
-with a ``Last-Event-ID``, to whichever edge, is told what has changed since, and a little more:
-changes are told later than they are made.
+A `promise` event tells the state of one promise as it is now, not a step: a client that gets it
+twice is no worse off, and one that misses a state in between only knows less of the past. Its id is
+the time, by the brokers' clock, of the latest change that the stream has told. So a client that
+comes back with a ``Last-Event-ID``, to whichever edge, is told what has changed since, and a little
+more: changes are told later than they are made. A `progress` event has no id, and is not repeated.
 """
 
 from __future__ import annotations

@@ -30,11 +30,13 @@ from understudy.edge.asker import ASKER
 from understudy.edge.brokers import Brokers
 from understudy.edge.native import events
 from understudy.edge.native.graphs import read_graph, read_promise
+from understudy.edge.native.progress import follow_progress
 from understudy.edge.watches import Watch
 from understudy.errors import UnderstudyError, innermost
 from understudy.views.call_graph import Node, build
 from understudy.views.records import failure
-from understudy_store.records import PENDING, PROMISE_WORDS, PromiseRecord
+from understudy_store.progress import ProgressRecord
+from understudy_store.records import DETACHED, PENDING, PROMISE_WORDS, PromiseRecord
 
 #: the first pause until a graph is read again, and the longest one
 PAUSE_S: Final = 1.0
@@ -44,6 +46,8 @@ SOON_S: Final = 0.2
 PAUSE_FACTOR: Final = 4
 #: pending promises of one graph that are watched
 WATCHED_MAX: Final = 1_000
+#: roles of promises that have a task
+_CALLS: Final = frozenset({"call", DETACHED})
 #: promises that are watched with one request
 WATCHED_AT_ONCE: Final = 64
 
@@ -66,9 +70,11 @@ class Follower:
         Set while there is something to take, or nothing more will come.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, *, hears_progress: bool = False) -> None:
         self._feed = feed
         self._ids = set(feed.states)
+        self.hears_progress = hears_progress
+        self._progress: dict[str, ProgressRecord] = {}
         self.news = trio.Event()
         self.notify()
 
@@ -76,9 +82,14 @@ class Follower:
         """Note that a promise has come to another state."""
         self._ids.add(id_)
 
+    def add_progress(self, progress: ProgressRecord) -> None:
+        """Note how far a function is, and wake the stream."""
+        self._progress[progress.id] = progress
+        self.notify()
+
     def notify(self) -> None:
         """Wake the stream if there is something for it."""
-        if self._ids or self._feed.is_over:
+        if self._ids or self._progress or self._feed.is_over:
             self.news.set()
 
     @property
@@ -90,6 +101,11 @@ class Follower:
     def root(self) -> PromiseRecord | None:
         """The root of the graph, if it has settled."""
         return self._feed.root
+
+    def take_progress(self) -> list[ProgressRecord]:
+        """Return how far functions are that have said so; to be called after `take`."""
+        progress, self._progress = self._progress, {}
+        return list(progress.values())
 
     def take(self) -> list[State]:
         """Return the states that the stream has to tell, in the order of their changes."""
@@ -134,7 +150,10 @@ class Feed:
         """Read and watch the graph until its root has settled."""
         try:
             with self._scope:
-                await self._follow()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(follow_progress, self._brokers, self._running, self._hear)
+                    await self._follow()
+                    nursery.cancel_scope.cancel()
         except Exception as error:
             cause = innermost(error)
             if not isinstance(cause, UnderstudyError):
@@ -166,6 +185,23 @@ class Feed:
             if self._settled.is_set():
                 pause_s = PAUSE_S
                 await trio.sleep(least_s)
+
+    def _running(self) -> list[str]:
+        """Return the calls that may run now, if a follower hears how far they are."""
+        if not any(each.hears_progress for each in self.followers):
+            return []
+        pending = PROMISE_WORDS[PENDING]
+        return [
+            id_
+            for id_, (data, _) in self.states.items()
+            if data["state"] == pending and data["role"] in _CALLS
+        ]
+
+    def _hear(self, progress: ProgressRecord) -> None:
+        if progress.id in self.states:
+            for follower in self.followers:
+                if follower.hears_progress:
+                    follower.add_progress(progress)
 
     def _take(self, records: Mapping[str, PromiseRecord], root: PromiseRecord) -> bool:
         """Take what was read; return whether there is anything new."""
@@ -251,15 +287,21 @@ class Feeds:
         self._feeds: dict[tuple[str, str | None], Feed] = {}
 
     @contextmanager
-    def following(self, id_: str) -> Iterator[Follower]:
-        """Follow a graph within the block. The first who follows it starts the feed."""
+    def following(self, id_: str, *, hears_progress: bool = False) -> Iterator[Follower]:
+        """Follow a graph within the block. The first who follows it starts the feed.
+
+        Parameters
+        ----------
+        hears_progress
+            Whether the follower takes progress as well.
+        """
         key = (id_, ASKER.get())
         feed = self._feeds.get(key)
         if feed is None or feed.is_over:
             feed = self._feeds[key] = Feed(self._brokers, id_)
             # It asks for whom the first one asks.
             trio.lowlevel.spawn_system_task(feed.run, context=copy_context())
-        follower = Follower(feed)
+        follower = Follower(feed, hears_progress=hears_progress)
         feed.followers.add(follower)
         try:
             yield follower

@@ -13,8 +13,8 @@ from understudy.edge.native.functions import report_of
 from understudy.edge.native.problems import Problem, of_reply
 from understudy.views.call_graph import build
 from understudy.views.call_graph_data import as_data, surroundings
-from understudy_store.commands import PromiseGet, PromiseSearch, TaskGet
-from understudy_store.records import TAG_TARGET, PromiseRecord, TaskRecord, origin_of
+from understudy_store.commands import PromiseGet, PromiseSearch, Reply, TaskGet
+from understudy_store.records import TAG_TARGET, PromiseRecord, origin_of
 
 #: promises of a graph that are read; one that has more is read page by page by its client
 PROMISES_MAX: Final = 10_000
@@ -64,16 +64,16 @@ async def read_graph(brokers: Brokers, root: PromiseRecord) -> dict[str, Promise
     return records
 
 
-async def read_tasks(brokers: Brokers, ids: Iterable[str]) -> dict[str, TaskRecord]:
-    """Return the tasks of those promises that have one, by id."""
-    found: dict[str, TaskRecord] = {}
+async def read_tasks(brokers: Brokers, ids: Iterable[str]) -> list[Reply]:
+    """Return the tasks of those promises that have one, with their progress."""
+    found: list[Reply] = []
     room = trio.CapacityLimiter(_TASKS_AT_ONCE)
 
     async def read(id_: str) -> None:
         async with room:
             reply = await brokers.ask(TaskGet(id_))
         if reply.task is not None:
-            found[id_] = reply.task
+            found.append(reply)
 
     async with trio.open_nursery() as nursery:
         for id_ in ids:

@@ -17,11 +17,13 @@ from understudy.edge.native.functions import Functions
 from understudy.edge.native.graphs import graph_data, read_promise
 from understudy.edge.native.paths import path_of
 from understudy.edge.native.problems import Problem, of_reply
-from understudy.edge.native.streams import Streams
+from understudy.edge.native.progress import ProgressNews, follow_progress, progress_data
+from understudy.edge.native.streams import Stream, Streams
 from understudy.edge.native.waits import Waits
 from understudy.obstacles import task_trouble
 from understudy.values.seals import is_sealed
 from understudy.views.json_data import decoded, sealed_text
+from understudy.views.progress import progress_json, progress_of_task
 from understudy.views.records import failure, failure_text, has_failed, promise_json, task_json
 from understudy_actors.interpreter.child_commands import pending_record
 from understudy_store.commands import (
@@ -130,9 +132,12 @@ class CallHandlers:
         record = await read_promise(self._brokers, exchange.names["id"])
         shown = promise_json(record)
         if not record.settled and TAG_TARGET in record.tags:
-            task = (await self._brokers.ask(TaskGet(record.id))).task
+            reply = await self._brokers.ask(TaskGet(record.id))
+            task = reply.task
             if task is not None:
                 shown["task"] = task_json(task)
+                if (progress := progress_of_task(reply)) is not None:
+                    shown["progress"] = progress_json(progress)
                 trouble = task_trouble(task)
                 if not trouble and task.state == "pending":
                     trouble = await self._functions.why_queued(record) or ""
@@ -224,13 +229,28 @@ class CallHandlers:
                 with watches.waiting(record.id) as watch:
                     if watch.waiting == 1:
                         watches.ask(record.id)
-                    await stream.until(watch.done)
+                    await self._tell_progress(record, stream, watch.done)
                     if watch.record is None:
                         return None  # a broker refuses the watch; the client comes back
                     record = watch.record
                 await stream.tell(promise_json(record), events.changed_at(record))
             await stream.end(record)
         return None
+
+    async def _tell_progress(
+        self, record: PromiseRecord, stream: Stream, settled: trio.Event
+    ) -> None:
+        """Tell how far a call and the steps inside it are, until it has settled."""
+        ids = [record.id] if TAG_TARGET in record.tags else []
+        news = ProgressNews()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow_progress, self._brokers, lambda: ids, news.hear)
+            nursery.start_soon(news.end_with, settled)
+            while not settled.is_set():
+                await stream.until(news.come)
+                for each in news.take():
+                    await stream.tell_progress(progress_data(each))
+            nursery.cancel_scope.cancel()
 
     async def tree_events(self, exchange: Exchange) -> Response | None:
         """Tell the states of all promises of a call graph, until its root has settled."""
@@ -240,12 +260,14 @@ class CallHandlers:
         root = await read_promise(self._brokers, exchange.names["id"])
         if root.settled and events.is_known(events.changed_at(root), last_id):
             return Response(status_code=204)
-        with self._feeds.following(root.id) as follower:
+        with self._feeds.following(root.id, hears_progress=True) as follower:
             async with self._streams.open(exchange, last_id) as stream:
                 while not follower.is_over:
                     await stream.until(follower.news)
                     for data, changed_at in follower.take():
                         await stream.tell(data, changed_at)
+                    for progress in follower.take_progress():
+                        await stream.tell_progress(progress_data(progress))
                 if follower.root is not None:
                     await stream.end(follower.root)
         return None

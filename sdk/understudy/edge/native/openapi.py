@@ -333,6 +333,15 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "settled_at": _TIME_OR_NULL,
             "error": _ERROR,
             "task": {"type": "object"},
+            "progress": {
+                "type": "object",
+                "properties": {
+                    "fraction": {"type": ["number", "null"]},
+                    "text": {"type": "string"},
+                    "at": _TIME,
+                },
+                "required": ["fraction", "text", "at"],
+            },
             "trouble": {"type": "string"},
         },
         "required": [

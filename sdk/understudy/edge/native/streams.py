@@ -67,6 +67,10 @@ class Stream:
         self.last_id = max(self.last_id or 0, changed_at)
         await self._write(events.event("promise", data, self.last_id))
 
+    async def tell_progress(self, data: Any) -> None:
+        """Tell how far a function is. It has no id, because nobody has to hear it afterwards."""
+        await self._write(events.event("progress", data))
+
     async def end(self, record: PromiseRecord) -> None:
         """Tell that nothing more will come, because this promise has settled."""
         data = {"id": record.id, "state": PROMISE_WORDS[record.state]}

@@ -6,6 +6,7 @@ from understudy_broker.core.delivery import DEFAULT_SCHEME, Delivery
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.progress import ProgressBook
 from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
 from understudy_broker.core.sessions import Sessions
@@ -53,7 +54,17 @@ def delivery(machine: Machine, events: EventLog, **schemes: RecordingScheme) -> 
     sessions, metrics = Sessions(), Metrics()
     outbox = Outbox(sessions, ReplyCoalescer(0), FrameLimits(), metrics)
     quarantine = Quarantine(machine, events, metrics, 0)
-    return Delivery(machine, sessions, outbox, Watches(), quarantine, schemes, events, metrics)
+    return Delivery(
+        machine,
+        sessions,
+        outbox,
+        Watches(),
+        ProgressBook(machine),
+        quarantine,
+        schemes,
+        events,
+        metrics,
+    )
 
 
 def test_tasks_go_to_the_scheme_of_their_address() -> None:

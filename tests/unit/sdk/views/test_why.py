@@ -8,6 +8,7 @@ from tests.unit.sdk.cli.test_call_graph import promise, task
 from understudy.values import Codec
 from understudy.views.why import Explanation, Facts, explain_call, explain_group
 from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
+from understudy_store.progress import ProgressRecord
 from understudy_store.records import PromiseRecord, TaskRecord, Value
 
 NOW = 1_000_000
@@ -107,6 +108,21 @@ def test_a_running_call_names_its_node_its_steps_and_a_node_that_says_nothing() 
     assert "has 50 tasks and runs 32 at a time" in reason.text
     [reason] = explain(*running, tasks=(task("p", "acquired"),), report=groups()).reasons
     assert "n-1, which is not connected" in reason.text
+
+
+def test_a_running_call_says_how_far_it_is_or_waits_for_others() -> None:
+    running = (pending("p"), pending("p.1", "fetch", scope="local", parent="p"))
+    facts = Facts(
+        NOW,
+        groups(NODE),
+        {each.id: each for each in running},
+        {"p": task("p", "acquired")},
+        progress={"p.1": ProgressRecord("p.1", 0.4, "page 12", NOW)},
+    )
+    assert explain_call("p", facts).reasons[0].text.endswith("; it says: 40 % page 12")
+    waits = (task("p", "acquired"), task("p.2", "pending", retry_at=NOW + 1000))
+    [reason] = explain(pending("p"), pending("p.2", parent="p"), tasks=waits).reasons
+    assert reason.ids == ("p.2",)
 
 
 def test_retries_delays_and_parked_tasks() -> None:
