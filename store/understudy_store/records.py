@@ -85,6 +85,11 @@ HEADER_KIND: Final = "kind"
 HEADER_RETRY: Final = "retry"
 #: of a child with an id of its own: the id that its place among the calls would have given it
 HEADER_PLACE: Final = "place"
+#: the span that the call belongs to, and what its tracers say of it, as the W3C defines both
+HEADER_TRACEPARENT: Final = "traceparent"
+HEADER_TRACESTATE: Final = "tracestate"
+#: the span that the call comes from, if it begins a trace of its own
+HEADER_TRACELINK: Final = "tracelink"
 
 # Well-known headers of a value -------------------------------------------------------------------
 #: number of the attempt that made the value, as text; absent: the first

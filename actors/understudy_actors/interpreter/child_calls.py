@@ -17,6 +17,7 @@ from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.requests import Call, CallSpec, Promise, Sleep
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.interpreter.strands import Strand
+from understudy_actors.interpreter.tracing import RunTrace
 from understudy_actors.interpreter.wait import Wait
 from understudy_store.commands import PromiseSettle
 from understudy_store.records import RESOLVED, PromiseRecord, Value
@@ -24,6 +25,8 @@ from understudy_store.records import RESOLVED, PromiseRecord, Value
 _LOCAL: Final = frozenset(("lfi", "lfc"))
 #: calls whose caller does not settle before they do
 _ATTACHED: Final = frozenset(("rfi", "rfc", "lfi", "lfc"))
+#: calls that a node performs, so that its trace is to be known there
+_REMOTE: Final = frozenset(("rfi", "rfc", "detached"))
 #: calls that make no sense unless the function waits for them
 _AWAITED: Final = frozenset(("rfc", "lfc", "sleep"))
 
@@ -51,6 +54,7 @@ class ChildCalls:
         "now_ms",
         "result",
         "replay",
+        "trace",
     )
 
     def __init__(
@@ -72,6 +76,8 @@ class ChildCalls:
         self.now_ms = 0
         #: the time while a step goes on; without it the step's beginning counts
         self.clock: Callable[[], int] | None = None
+        #: told of the calls that are made; None: nothing is traced
+        self.trace: RunTrace | None = None
         #: result of the step under way
         self.result: StepResult
 
@@ -171,6 +177,8 @@ class ChildCalls:
         if kind in _LOCAL:
             self._start_local(spec, record)
         elif record is None:
+            if self.trace is not None and kind in _REMOTE:
+                self.trace.calling(spec)
             self.result.commands.append(create_command(self.frame, spec, self.now_ms))
         if attached and (record is None or not record.settled):
             replay.attach(spec.id)

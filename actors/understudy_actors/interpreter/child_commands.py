@@ -130,6 +130,8 @@ def call_param(spec: CallSpec) -> Value:
         headers[HEADER_RETRY] = spec.retry
     if spec.place:
         headers[HEADER_PLACE] = spec.place
+    if spec.trace:
+        headers |= spec.trace
     return Value(headers, spec.data)
 
 

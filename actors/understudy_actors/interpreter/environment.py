@@ -8,6 +8,7 @@ from understudy_actors.interpreter.child_calls import ChildCalls
 from understudy_actors.interpreter.ports import FunctionLike, Functions, Values
 from understudy_actors.interpreter.replay import ReplayState
 from understudy_actors.interpreter.signals import Signals
+from understudy_actors.interpreter.tracing import Tracing
 from understudy_store.records import PromiseRecord
 
 
@@ -48,6 +49,8 @@ class Environment(Protocol):
     def values(self) -> Values: ...
     @property
     def functions(self) -> Functions: ...
+    @property
+    def tracing(self) -> Tracing: ...
     @property
     def group(self) -> str: ...
     #: milliseconds that a call may take if neither the call nor its function says

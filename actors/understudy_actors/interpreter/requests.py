@@ -173,6 +173,8 @@ class CallSpec(msgspec.Struct, eq=False):
     tags: dict[str, str] | None = None
     #: retry policy in its wire form
     retry: str | None = None
+    #: headers by which traces go on
+    trace: dict[str, str] | None = None
     delay_ms: int | None = None
     priority: int | None = None
 

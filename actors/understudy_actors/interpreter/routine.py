@@ -84,6 +84,7 @@ from understudy_actors.interpreter.stack import Stack, close, set_aside
 from understudy_actors.interpreter.step_result import LocalStart, StepResult
 from understudy_actors.interpreter.strands import Strand
 from understudy_actors.interpreter.task_waits import TaskWaits
+from understudy_actors.interpreter.tracing import RunTrace
 from understudy_actors.interpreter.wait import GO_ON, Wait, endless, kept
 from understudy_actors.interpreter.yields import answer
 from understudy_store.records import PromiseRecord
@@ -123,13 +124,15 @@ class Routine:
         The time at which ``ctx.time`` begins, if `record` is not yet what the store will hold.
     variables
         The context variables to begin with a copy of; None: none are set.
+    trace
+        Told of what happens to the run; None: nothing is traced.
     """
 
     __slots__ = (
         "_answered", "_args", "_data", "_inherited", "_kwargs", "_retry", "_started", "attempt",
         "calls", "canceled", "dropped", "ended", "env", "flush", "function", "id", "inbox",
         "is_over", "kind", "on_news", "record", "replay", "sent", "signals", "stack", "task_waits",
-        "variables", "wait",
+        "trace", "variables", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -149,6 +152,7 @@ class Routine:
         flush: Flush | None = None,
         time_ms: int | None = None,
         variables: Variables | None = None,
+        trace: RunTrace | None = None,
     ) -> None:
         self.env, self.function = env, function
         #: the function's, until a plain one returns a generator or a coroutine
@@ -161,6 +165,7 @@ class Routine:
         if history:
             self.replay.load(history)
         self.calls = ChildCalls(function, frame, self.replay, env.warn)
+        self.trace = self.calls.trace = trace
         self.flush = flush
         #: it has been let go: its results count no more, and the thread that steps it closes it
         self.dropped = self.canceled = False
@@ -168,7 +173,8 @@ class Routine:
         self.is_over = False
         self.signals: Signals | None = None
         #: the context variables of this run
-        self.variables = Variables() if variables is None else variables.copy()
+        around = variables if trace is None else trace.enter(variables, self.replay)
+        self.variables = Variables() if around is None else around.copy()
         #: settled promises that no step has seen
         self.inbox: deque[PromiseRecord] = NO_LIST
         #: Told, on the thread that brings them, of news in the middle of a step.
@@ -259,6 +265,8 @@ class Routine:
                 self._enter(self._finish, wait)
         elif not self._started:
             self._started = True
+            if self.trace is not None:
+                self.trace.started()
             self._enter(self._start)
         return self._take()
 
@@ -298,6 +306,8 @@ class Routine:
         result = self.calls.result
         del self.calls.result
         self.sent += len(result.commands)
+        if self.trace is not None:
+            self.trace.stepped(result)
         return result
 
     def _start(self) -> None:
@@ -446,20 +456,12 @@ class Routine:
 
     def next_attempt(self) -> Routine:
         """Return a routine that runs the same local call once more."""
-        frame = self.calls.frame
+        frame, trace = self.calls.frame, self.trace and self.trace.next_attempt()
         return Routine(
-            self.env,
-            self.function,
-            self.record,
-            origin=frame.origin,
-            branch=frame.branch,
-            args=self._args,
-            kwargs=self._kwargs,
-            attempt=self.attempt + 1,
-            retry=self._retry,
-            time_ms=self.replay.own.time_ms,
-            variables=self._inherited,
-        )
+            self.env, self.function, self.record, origin=frame.origin, branch=frame.branch,
+            args=self._args, kwargs=self._kwargs, attempt=self.attempt + 1, retry=self._retry,
+            time_ms=self.replay.own.time_ms, variables=self._inherited, trace=trace,
+        )  # fmt: skip
 
 
 def _park(routine: Routine, stack: Stack, mismatch: NonDeterminismError | UnreadableError) -> None:
@@ -480,6 +482,7 @@ def local_routine(
 ) -> Routine:
     """Return the routine of a call that `caller` makes inside its activation."""
     spec, frame = start.spec, caller.calls.frame
+    trace = None if caller.trace is None else caller.trace.step(start.function.name, spec.id)
     return Routine(
         caller.env,
         start.function,
@@ -492,4 +495,5 @@ def local_routine(
         retry=caller.env.values.retry_policy(spec.retry),
         time_ms=start.time_ms,
         variables=spec.variables,
+        trace=trace,
     )

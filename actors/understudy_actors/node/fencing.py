@@ -135,7 +135,11 @@ class Fencing:
         reply = answer.reply
         replies: Sequence[Reply | None] = reply.replies or [None] * len(batch)
         created_elsewhere: list[str] = []
+        trace = run.routine.trace
+        unanswered = () if trace is None else trace.unanswered
         for command, inner in zip(batch, replies, strict=True):
+            if trace is not None and command.id in unanswered:
+                trace.answered(command.id, _refusal(inner))
             if inner is not None and inner.status == 201 and inner.promise is None:
                 created_elsewhere.append(command.id)
             elif inner is not None:
@@ -277,6 +281,9 @@ class Fencing:
             self.send()
         state = self._state
         state.leave_running(activation, Phase.ENDING)
+        root = activation.root
+        if root is not None and root.routine.trace is not None:
+            root.routine.trace.let_go(f"parked: {cause}")
         if state.log is not None:
             state.log(f"{activation.id} is parked: {cause}")
         text = printable(cause)
@@ -338,6 +345,10 @@ class Fencing:
 
 def ignore_reply(answer: Response | Refused) -> None:
     """Ignore the reply to a release or cancel: one that is refused has been overtaken."""
+
+
+def _refusal(reply: Reply | None) -> str | None:
+    return None if reply is None or reply.ok else reply.error or "refused"
 
 
 def _creates(batch: Batch, id: str) -> bool:

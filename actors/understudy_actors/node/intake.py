@@ -77,6 +77,8 @@ class Intake:
             # Another node, or a later start of this one, may know the function.
             self._fencing.park(activation, f"{type(error).__name__}: {error}")
             return
+        attempt = failures + 1
+        trace = env.tracing.attempt(promise, function, version, attempt, len(preload))
         routine = Routine(
             env,
             function,
@@ -84,9 +86,10 @@ class Intake:
             origin=activation.origin,
             branch=activation.id,
             data=promise.param.data,
-            attempt=failures + 1,
+            attempt=attempt,
             history=activation.take_history(activation.id) if preload else None,
             retry=retry,
+            trace=trace,
         )
         activation.root = state.add_run(activation, routine, None)
 
@@ -101,6 +104,9 @@ class Intake:
             self._state.warm_resumes += 1
             activation.version = version
             activation.began_ms = self._state.now_ms
+            for run in activation.runs.values():
+                if run.routine.trace is not None:
+                    run.routine.trace.resumed(version)
             self._state.resume(activation)
             self._suspension.wait_if_idle(activation)
         else:

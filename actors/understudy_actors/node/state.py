@@ -172,6 +172,8 @@ class NodeState:
             if run.done:
                 run.routine.flush = None
             else:
+                if run.routine.trace is not None:
+                    run.routine.trace.let_go("over" if is_over else "let go")
                 run.routine.is_over = is_over
                 run.routine.dropped = True
                 cancel(run.routine)

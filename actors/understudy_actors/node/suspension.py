@@ -97,6 +97,9 @@ class Suspension:
             return
         reply = answer.reply
         if reply.status == 200:
+            for run in activation.runs.values():
+                if run.routine.trace is not None:
+                    run.routine.trace.suspended(awaited)
             self._state.keep_warm(activation)
             return
         for record in reply.promises or ():

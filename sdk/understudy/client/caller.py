@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Iterable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from understudy.client.answers import ask, done
 from understudy.client.calls import check_id, client_call, promise_of
@@ -21,7 +21,20 @@ from understudy_store.addresses import poll
 from understudy_store.commands import PromiseCancel, PromiseCreate
 from understudy_store.records import RESOLVED, PromiseRecord
 
+if TYPE_CHECKING:
+    from understudy.tracing.tracer import CallSpan
+
 _LOG: Final = logging.getLogger("understudy")
+
+
+class _Made(NamedTuple):
+    """A call that is about to be sent."""
+
+    create: PromiseCreate
+    #: the function, if it is registered here
+    function: Function | None
+    #: its span, which ends when it is stored; None: nothing is traced
+    span: CallSpan | None
 
 
 class Caller:
@@ -43,11 +56,13 @@ class Caller:
 
     def rpc(self, id: str, f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Handle[Any]:
         """Call `f` in its group; see `Runtime.rpc`."""
-        create, function = self._create(id, f, args, kwargs)
+        create, function, span = self._create(id, f, args, kwargs)
         if function is None:
             self._check_known(f)
         connection = self._session.connected()
         stored, result = connection.invoke(create)
+        if span is not None:
+            stored.add_done_callback(span.stored)
         return _when_stored(self._handle(connection, create.id, stored, result, function), stored)
 
     def map(self, ids: str | Iterable[str], f: Any, items: Iterable[Any]) -> Handles[Any]:
@@ -68,14 +83,17 @@ class Caller:
             twice = next(id for id, count in Counter(names).items() if count > 1)
             raise ConfigurationError(f"the id {twice!r} is given twice: the same id is one call")
         made = [self._create(id, f, (item,), {}) for id, item in zip(names, arguments, strict=True)]
-        if made and made[0][1] is None:
+        if made and made[0].function is None:
             self._check_known(f)
         connection = self._session.connected()
-        futures = connection.invoke_many([create for create, _ in made])
+        futures = connection.invoke_many([each.create for each in made])
         handles = Handles(
-            self._handle(connection, create.id, stored, result, function)
-            for (create, function), (stored, result) in zip(made, futures, strict=True)
+            self._handle(connection, each.create.id, stored, result, each.function)
+            for each, (stored, result) in zip(made, futures, strict=True)
         )
+        for each, (stored, _) in zip(made, futures, strict=True):
+            if each.span is not None:
+                stored.add_done_callback(each.span.stored)
         if not in_async_code():
             _wait_for_all([stored for stored, _ in futures])
         return handles
@@ -90,11 +108,13 @@ class Caller:
         elif isinstance(f, str):
             registry.get(f, self.options.version)
         here = f"{poll(session.env.group)}/{session.name}"
-        create, function = self._create(id, f, args, kwargs, here)
+        create, function, span = self._create(id, f, args, kwargs, here)
         if not session.serving:
             session.become_node()
         connection = session.connected()
         stored, result = connection.perform(create)
+        if span is not None:
+            stored.add_done_callback(span.stored)
         return _when_stored(self._handle(connection, create.id, stored, result, function), stored)
 
     def get(self, id: str) -> Handle[Any]:
@@ -130,14 +150,16 @@ class Caller:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         target: str | None = None,
-    ) -> tuple[PromiseCreate, Function | None]:
+    ) -> _Made:
         env = self._session.env
         if id.__class__ is not str:
             check_id(id)
         if self.options.home is not None:
             check_home(self.options.home, id)
         call = client_call(env, self.options, "rpc", f, args, kwargs, target)
-        return promise_of(env, call, id), call.function
+        tracer = env.tracer
+        span = None if tracer is None else tracer.call(call.spec, id)
+        return _Made(promise_of(env, call, id), call.function, span)
 
     def _handle(
         self,

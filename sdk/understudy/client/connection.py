@@ -129,7 +129,7 @@ class Connection:
         self._listener: Listener | None = None
         self.url = url
         self.env = env
-        self.name = name
+        self.name = env.node = name
         self.boot = boot
         self.config = config
         self.os_pid = os.getpid()

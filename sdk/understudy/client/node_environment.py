@@ -21,14 +21,17 @@ from understudy.errors import (
 from understudy.log_lines import say
 from understudy.registry import Function, Registry, called_already, key_of
 from understudy.retry import Exponential, Retry, from_wire
+from understudy.tracing import current as current_tracing
 from understudy.values import Codec
 from understudy_actors.interpreter.child_commands import outside
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
+from understudy_actors.interpreter.tracing import NO_TRACING, Tracing
 from understudy_broker.clock import before_any_broker
 from understudy_store.addresses import poll
 from understudy_store.records import CANCELED, TIMEDOUT, PromiseRecord
 
 if TYPE_CHECKING:
+    from understudy.tracing.tracer import OtelTracing
     from understudy_actors.interpreter.environment import RunView
 
 #: Local functions without a registration whose description is kept.
@@ -134,6 +137,8 @@ class NodeEnvironment:
         The address of calls that name no target: the process's own group, or its task source.
     targets
         The addresses of functions that were registered with one, by the name of the function.
+    node
+        The name of this process among its peers; empty before it has connected.
     """
 
     def __init__(
@@ -146,6 +151,7 @@ class NodeEnvironment:
         retry: Retry | None = None,
     ) -> None:
         self._own_target: str | None = None
+        self.node = ""
         self.registry = registry
         self.targets = registry.targets
         self.functions = NodeFunctions(registry)
@@ -169,6 +175,19 @@ class NodeEnvironment:
         """Have calls without a target go to an address; with None, to the group."""
         self._own_target = target
         self.join(self.group)
+
+    @property
+    def tracing(self) -> Tracing:
+        """The maker of the traces of tasks."""
+        return self.tracer or NO_TRACING
+
+    @property
+    def tracer(self) -> OtelTracing | None:
+        """The maker of the spans of this process; None: it has no tracer provider."""
+        tracer = current_tracing()
+        if tracer is not None:
+            tracer.spans.node = self.node
+        return tracer
 
     def warn(self, text: str) -> None:
         """Log a warning for the author of a function."""

@@ -9,6 +9,7 @@ from understudy.client.node_environment import NodeEnvironment, NodeFunctions, N
 from understudy.context import Context
 from understudy.errors import ConfigurationError
 from understudy.registry import Function
+from understudy_actors.interpreter.tracing import NO_TRACING, Tracing
 
 if TYPE_CHECKING:
     from understudy_actors.interpreter.environment import RunView
@@ -83,6 +84,11 @@ class ReplayEnvironment:
     def targets(self) -> Mapping[str, str]:
         """The addresses of functions that were registered with one."""
         return self._env.targets
+
+    @property
+    def tracing(self) -> Tracing:
+        """Trace nothing: the node that made the calls has traced them."""
+        return NO_TRACING
 
     @property
     def now_ms(self) -> Callable[[], int]:

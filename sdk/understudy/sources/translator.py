@@ -10,7 +10,9 @@ import msgspec
 from understudy.errors import PayloadTooLargeError
 from understudy.queues.port import Message
 from understudy.sources.template import IdTemplate, MissingFieldError
+from understudy.tracing.headers import linked
 from understudy_store.commands import PromiseCreate
+from understudy_store.records import Value
 
 #: Reasons why a message becomes no call, as the tag `poison` has them.
 PoisonKind: TypeAlias = Literal[
@@ -104,7 +106,7 @@ class Translator:
             shape = "holds neither an array nor an object, whose items would be the arguments"
             return Poison("wrong-shape", shape, id)
         try:
-            return self._make_call(id, args, kwargs, self._tags(message))
+            return _traced(self._make_call(id, args, kwargs, self._tags(message)), message)
         except PayloadTooLargeError as error:
             return Poison("too-large", f"is too large: {error}", id)
         except Exception as error:
@@ -116,3 +118,12 @@ class Translator:
             return {}
         headers = message.headers
         return {name: headers[name][:_TAG_CHARS_MAX] for name in self._headers if headers.get(name)}
+
+
+def _traced(create: PromiseCreate, message: Message) -> PromiseCreate:
+    """Return the command with a link to the trace that the message is from, if it has one."""
+    link = linked(message.headers)
+    if not link:
+        return create
+    param = Value({**create.param.headers, **link}, create.param.data)
+    return msgspec.structs.replace(create, param=param)

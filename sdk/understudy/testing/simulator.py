@@ -168,6 +168,7 @@ class Simulator:
         """Add a node to the group of `env`."""
         self._nodes_started += 1
         boot = self._nodes_started
+        env.node = name
 
         def on_stepped(report: StepReport) -> None:
             if not node.dead:

@@ -235,3 +235,12 @@ def test_a_broker_is_recorded_by_its_address(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv("UNDERSTUDY_URL", broker.endpoint)
         assert record("w") == history
     assert eventually(lambda: not broker.running)
+
+
+def test_importing_understudy_imports_no_tracer() -> None:
+    code = (
+        "import sys, understudy, understudy.tracing; "
+        "understudy.Runtime.local(); understudy.tracing.current(); "
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

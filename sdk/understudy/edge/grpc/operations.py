@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from understudy.edge.grpc.endings import Endings
 from understudy.edge.grpc.graph_events import parse_position
 from understudy.edge.grpc.graph_watch import Send, watch_graph
 from understudy.edge.grpc.v1 import understudy_pb2 as v1
+from understudy.edge.native.calls import NO_HEADERS
 from understudy.edge.native.conflicts import check_same_call, check_settled
 from understudy.edge.native.feeds import Feeds
 from understudy.edge.native.functions import Functions
@@ -23,6 +25,7 @@ from understudy.edge.native.graphs import read_promise
 from understudy.edge.native.problems import of_reply
 from understudy.edge.native.promises import is_call
 from understudy.obstacles import task_trouble
+from understudy.tracing.headers import forwarded
 from understudy_actors.interpreter.child_commands import pending_record
 from understudy_store.commands import PromiseCancel, PromiseCreate, Reply, TaskGet
 from understudy_store.records import CANCELED, RESOLVED, TAG_TARGET, PromiseRecord
@@ -50,15 +53,20 @@ class Operations:
         self._feeds = Feeds(edge.brokers)
         self._endings = endings
 
-    async def start(self, request: v1.StartRequest, time_left_s: float) -> v1.Call:
+    async def start(
+        self, request: v1.StartRequest, time_left_s: float, headers: Mapping[str, str] = NO_HEADERS
+    ) -> v1.Call:
         """Start a call, and wait for it if it asks for that.
 
         Parameters
         ----------
         time_left_s
             How long a wait may take at most.
+        headers
+            The metadata of the request: the call goes on with its trace.
         """
         spec = requests.call_spec(request, uuid4().hex)
+        spec.trace = forwarded(headers)
         wait_s = min(requests.wait_s(request), time_left_s)
         awaits_function = requests.awaits_function(request)
         arguments = requests.arguments(request)

@@ -158,10 +158,12 @@ class Service:
 
     async def _start(self, request: v1.StartRequest, context: Context) -> v1.Call:
         if not request.wait:
-            return await self._call(context, self._operations.start, request, 0.0)
+            headers = _headers(context)
+            return await self._call(context, self._operations.start, request, 0.0, headers)
         with self._waits.one():
             left_s = time_left_s(context.time_remaining())
-            return await self._call(context, self._operations.start, request, left_s)
+            headers = _headers(context)
+            return await self._call(context, self._operations.start, request, left_s, headers)
 
     async def _wait(self, request: v1.WaitRequest, context: Context) -> v1.Call:
         with self._waits.one():
@@ -257,3 +259,9 @@ async def _abort(context: Context, error: Exception, conflict: StatusCode) -> No
         )
     await context.abort(refusal.code, refusal.text)
     raise AssertionError("abort raises")
+
+
+def _headers(context: Context) -> dict[str, str]:
+    """Return the metadata of a request that is text; of a repeated name, the last."""
+    metadata = context.invocation_metadata() or ()
+    return {name: value for name, value in metadata if isinstance(value, str)}

@@ -11,6 +11,7 @@ from understudy.edge.native.problems import Problem
 from understudy.errors import EncodingError, PayloadTooLargeError
 from understudy.options import LIMITS, PRIORITY_MAX
 from understudy.runtime import DEFAULT_TIMEOUT_S
+from understudy.tracing.headers import forwarded
 from understudy.values import Codec
 from understudy_actors.interpreter.child_commands import create_command, outside
 from understudy_actors.interpreter.requests import CallSpec
@@ -30,6 +31,7 @@ PARAMETERS: Final = (
 )
 #: Pickles are never made or read.
 CODEC: Final = Codec()
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 _OUTSIDE: Final = outside(int(DEFAULT_TIMEOUT_S * 1000))
 
@@ -146,6 +148,7 @@ def create_call(
     arguments: tuple[tuple[Any, ...], dict[str, Any]],
     parameters: Parameters,
     now_ms: int,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> PromiseCreate:
     """Return the command that begins a call; raises `Problem`.
 
@@ -153,10 +156,12 @@ def create_call(
     ----------
     now_ms
         The brokers' time.
+    headers
+        Those of the request, with names in small letters: the call goes on with their trace.
     """
-    return create_command(
-        _OUTSIDE, call_spec("rpc", group, function, id_, arguments, parameters), now_ms
-    )
+    spec = call_spec("rpc", group, function, id_, arguments, parameters)
+    spec.trace = forwarded(headers)
+    return create_command(_OUTSIDE, spec, now_ms)
 
 
 def call_spec(

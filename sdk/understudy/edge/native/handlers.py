@@ -87,7 +87,9 @@ class CallHandlers:
         )
         await self._brokers.wait_clock()
         now_ms = self._brokers.clock()
-        create = calls.create_call(group, function, id_, arguments, parameters, now_ms)
+        create = calls.create_call(
+            group, function, id_, arguments, parameters, now_ms, exchange.all_headers()
+        )
         reply, settled = await self._create(exchange, create, wait_s, is_keyed=source == "key")
         record = settled or reply.promise or pending_record(create, now_ms)
         location = {"location": path_of("calls", record.id)}

@@ -62,7 +62,7 @@ class HookHandlers:
         if hook.promise:
             return _told(await self._resolve(hook, payload))
         id_ = hooks.event_id(hook, payload, body)
-        return _told(await self._call(hook, id_, payload, hooks.passed_headers(headers)))
+        return _told(await self._call(hook, id_, payload, headers))
 
     async def _call(
         self, hook: Hook, id_: str, payload: Any, headers: dict[str, str]
@@ -70,8 +70,10 @@ class HookHandlers:
         """Start the call of an event. If it comes again, it is the call that there is."""
         await self._brokers.wait_clock()
         now_ms = self._brokers.clock()
-        arguments: Arguments = ((payload, headers), {})
-        create = create_call(hook.group, hook.function, id_, arguments, _NO_PARAMETERS, now_ms)
+        arguments: Arguments = ((payload, hooks.passed_headers(headers)), {})
+        create = create_call(
+            hook.group, hook.function, id_, arguments, _NO_PARAMETERS, now_ms, headers
+        )
         reply = await self._brokers.ask(create)
         if not reply.ok:
             raise of_reply(reply)

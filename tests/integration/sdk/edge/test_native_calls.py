@@ -200,3 +200,18 @@ def test_methods(rig: Rig) -> None:
     for path in ("/nowhere", "/calls/a/b/c/d", "/"):
         answer = rig.http.get(path)
         assert (answer.status_code, answer.json()["status"]) == (404, 404)
+
+
+def test_a_request_passes_its_trace_on_and_another_trace_is_no_other_call(rig: Rig) -> None:
+    first = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for traceparent in (first, first.replace("b7ad", "c7ad")):
+        headers = {"Idempotency-Key": "traced", "traceparent": traceparent}
+        answer = rig.post("/calls/shop/add?wait=30s", {"a": 1, "b": 5}, headers=headers)
+        assert (answer.status_code, answer.json()["value"]["data"]) == (200, 6)
+        assert answer.json()["param"]["headers"]["traceparent"] == first
+
+
+def test_a_malformed_trace_is_left_out(rig: Rig) -> None:
+    answer = rig.post("/calls/shop/add?wait=30s", [4], headers={"traceparent": "00-nonsense-01"})
+    assert answer.status_code == 200
+    assert "traceparent" not in answer.json()["param"]["headers"]

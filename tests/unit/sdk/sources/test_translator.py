@@ -72,3 +72,13 @@ def test_headers_become_tags_if_they_are_named() -> None:
     ).translate(message(1, headers={"tenant": "acme", "other": "x"}))
     assert isinstance(made, PromiseCreate)
     assert made.tags == {"tenant": "acme"}
+
+
+def test_a_call_is_linked_to_the_trace_of_its_message() -> None:
+    text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced = message(1)._replace(headers={"traceparent": text, "other": "1"})
+    one, other = (translator().translate(each) for each in (message(1), traced))
+    assert isinstance(one, PromiseCreate)
+    assert isinstance(other, PromiseCreate)
+    assert other.param.headers == {**one.param.headers, "tracelink": text}
+    assert other.param.data == one.param.data

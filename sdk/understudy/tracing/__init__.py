@@ -1,0 +1,100 @@
+"""Traces: which tracer provider is used, and the spans of calls, attempts and steps.
+
+Spans are made if the process uses OpenTelemetry's API and has set a tracer provider. Until then
+nothing here costs more than a look, and OpenTelemetry is not imported.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from understudy.errors import ConfigurationError
+from understudy.extras import advice, missing
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from understudy.tracing.tracer import OtelTracing
+
+#: the module that every user of OpenTelemetry's traces has imported
+_API: Final = "opentelemetry.trace"
+_GLOBAL: Final = object()
+#: seconds after which the global provider is looked for again, if there was none
+_AGAIN_S: Final = 0.1
+
+
+class _Choice:
+    """The provider that was chosen, and the tracing that was made of the latest one."""
+
+    def __init__(self) -> None:
+        #: `_GLOBAL`, a provider, or None for no traces
+        self.provider: Any = _GLOBAL
+        self.tracing: OtelTracing | None = None
+        #: the time at which a global provider was looked for in vain
+        self.looked_at_s = float("-inf")
+
+
+_choice: Final = _Choice()
+
+
+def set_tracer_provider(provider: TracerProvider | None) -> None:
+    """Use a tracer provider of one's own for the spans of understudy, in this process.
+
+    By default the global one is used, which ``opentelemetry.trace.set_tracer_provider`` sets.
+
+    Parameters
+    ----------
+    provider : opentelemetry.trace.TracerProvider or None
+        The provider; None: make no spans and pass on no context, whatever the global one is.
+
+    Raises
+    ------
+    ConfigurationError
+        OpenTelemetry's API is not installed; it comes with the extra [otel].
+
+    Examples
+    --------
+    >>> from opentelemetry.sdk.trace import TracerProvider
+    >>> from understudy.tracing import set_tracer_provider
+    >>> set_tracer_provider(TracerProvider())
+    >>> set_tracer_provider(None)
+    """
+    if provider is not None and missing("opentelemetry"):
+        raise ConfigurationError(advice("a trace", "opentelemetry", "otel"))
+    _choice.provider = provider
+
+
+def follow_global() -> None:
+    """Use the global tracer provider again; see `set_tracer_provider`."""
+    _choice.provider = _GLOBAL
+
+
+def current() -> OtelTracing | None:
+    """Return what makes the spans of this process; None: there is no tracer provider."""
+    provider = _choice.provider
+    if provider is None or (provider is _GLOBAL and _API not in sys.modules):
+        return None
+    tracing = _choice.tracing
+    if tracing is not None and tracing.chosen is provider:
+        # A global one that was set stays for as long as the process lives.
+        return tracing
+    return _make(provider)
+
+
+def _make(chosen: Any) -> OtelTracing | None:
+    now_s = time.monotonic()
+    if chosen is _GLOBAL and now_s - _choice.looked_at_s < _AGAIN_S:
+        return None
+    from understudy.tracing.tracer import OtelTracing, global_provider
+
+    provider = global_provider() if chosen is _GLOBAL else chosen
+    if provider is None:
+        _choice.looked_at_s = now_s
+        return None
+    _choice.tracing = OtelTracing(provider, chosen)
+    return _choice.tracing
+
+
+__all__ = ["set_tracer_provider"]
