@@ -226,10 +226,12 @@ def _introduce(
     )
     if held is not None and held.state == "halted" and held.cause:
         _say(f"It is parked: {held.cause}")
-    if function.may_make_calls:
-        _say("Its steps are answered from the record. Nothing is sent, and none is performed.")
-    else:
+    if not function.may_make_calls:
         _say("It is a plain function: its lines are PERFORMED as you step through them; q leaves.")
+    elif function.kind == "coroutine" and not steps:
+        _say("It has made no step: its lines, and all that they await, are PERFORMED; q leaves.")
+    else:
+        _say("Its steps are answered from the record. Nothing is sent, and none is performed.")
 
 
 def _refuse_step(id: str, function: Function, at: str | None) -> None:
