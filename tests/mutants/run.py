@@ -35,6 +35,7 @@ from tests.mutants import (
     of_postgres,
     of_promises,
     of_relay,
+    of_replays,
     of_rights,
     of_routing,
     of_schedules,
@@ -62,6 +63,7 @@ from tests.mutants.trials import Copy, Trial
 _LISTS: Final = (
     of_promises,
     of_relay,
+    of_replays,
     of_stored_tasks,
     of_schedules,
     of_store,

@@ -79,6 +79,13 @@ def calls_under_way(
             yield record.find(task.id) or task, refused.get(origin_of(task), record)
 
 
+def read_again(source: Source, task: PromiseRecord) -> tuple[PromiseRecord, Record] | None:
+    """Read a call anew, with all that is known of it; None if it is no longer under way."""
+    record = Record(record_of(source, [origin_of(task)]))
+    found = record.find(task.id)
+    return None if found is None or found.settled else (found, record)
+
+
 def record_of(
     source: Source, origins: list[str], refused: dict[str, CommandError] | None = None
 ) -> list[PromiseRecord]:

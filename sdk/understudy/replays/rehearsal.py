@@ -109,6 +109,10 @@ class Rehearsal:
         if len(cause.examples) < EXAMPLES_MAX:
             cause.examples.append(verdict.id)
 
+    def is_known(self, verdict: Verdict) -> bool:
+        """Return whether another call does not go on for the same reason."""
+        return verdict.cause in self._causes
+
     @property
     def causes(self) -> list[Cause]:
         """The causes: those that break calls first, the most frequent first among them."""

@@ -17,6 +17,7 @@ from understudy import Context, Runtime
 from understudy.cli import main
 from understudy.testing import record
 from understudy_broker.server.embedded import EmbeddedBroker
+from understudy_store.commands import TaskHalt
 
 SOURCE = """
 from understudy import Context, Runtime
@@ -116,6 +117,7 @@ def test_a_call_is_debugged_from_the_broker_or_from_a_file(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     record("order-2", node).save(folder / "order-2.json")
+    node.session.command(TaskHalt("order-2", "the code has changed"))
     for number, given in enumerate((("--url", url), ("--history", "order-2.json"))):
         monkeypatch.setattr(sys, "stdin", io.StringIO("n\np receipt\nq\n"))
         args = ("debug", "order-2", f"same_{number}:runtime", "--at", "charge", *given)
@@ -124,6 +126,7 @@ def test_a_call_is_debugged_from_the_broker_or_from_a_file(
         assert code == 0, err
         assert "Before step order-2.1, run charge: the record has run charge, resolved." in out
         assert "'receipt for 5'" in out
+        assert ("It is parked: the code has changed" in out) == ("--url" in given)
     assert node.promises.get("order-2").state == "pending"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from understudy.registry import Function
     from understudy.replays.debugger import MakeDebugger
     from understudy.replays.record import Record
-    from understudy_store.records import PromiseRecord
+    from understudy_store.records import PromiseRecord, TaskRecord
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -113,11 +113,12 @@ def debug(
     make = _debugger(debugpy)
     loaded = load_runtime(name)
     with reading(loaded, url, store, history) as source:
-        task, promises, attempt = _read(source, id)
+        task, promises, held = _read(source, id)
     env = loaded.session.env
     function = _function(env, task, name)
     record = Record(promises)
-    _introduce(task, function, record)
+    _introduce(task, function, record, held)
+    attempt = 1 if held is None else held.failures + 1
     if not function.may_make_calls:
         _refuse_step(id, function, at)
     with _terminal_kept():
@@ -166,8 +167,10 @@ def _debugger(address: str | None) -> MakeDebugger:
     return wait_for_editor(host or "127.0.0.1", int(port), _say)
 
 
-def _read(source: AnySource, id: str) -> tuple[PromiseRecord, list[PromiseRecord], int]:
-    """Return the call, all that is known of its graph, and the number of its attempt."""
+def _read(
+    source: AnySource, id: str
+) -> tuple[PromiseRecord, list[PromiseRecord], TaskRecord | None]:
+    """Return the call, all that is known of its graph, and its task."""
     from understudy.cli.errors import CliError
     from understudy.cli.under_way import record_of
     from understudy_store.records import origin_of
@@ -177,8 +180,8 @@ def _read(source: AnySource, id: str) -> tuple[PromiseRecord, list[PromiseRecord
         raise CliError(
             f"there is no call {id!r} at {source.url}. To list them: understudy promises search"
         )
-    attempt = 1 + sum(reply.task.failures for reply in source.tasks_of([id]) if reply.task)
-    return task, record_of(source, [origin_of(task)]), attempt
+    known = next((reply.task for reply in source.tasks_of([id])), None)
+    return task, record_of(source, [origin_of(task)]), known
 
 
 def _function(env: NodeEnvironment, task: PromiseRecord, app: str) -> Function:
@@ -212,7 +215,9 @@ def _function(env: NodeEnvironment, task: PromiseRecord, app: str) -> Function:
         raise CliError(f"{app} cannot run {task.id}: {error}") from None
 
 
-def _introduce(task: PromiseRecord, function: Function, record: Record) -> None:
+def _introduce(
+    task: PromiseRecord, function: Function, record: Record, held: TaskRecord | None
+) -> None:
     from understudy_store.records import PROMISE_WORDS
 
     steps = sum(map(len, record.made_by(task).values()))
@@ -220,10 +225,14 @@ def _introduce(task: PromiseRecord, function: Function, record: Record) -> None:
         f"{task.id}: {function.name} version {function.version} at {function.where}, "
         f"{PROMISE_WORDS[task.state]}, {steps} steps recorded"
     )
-    if function.may_make_calls:
-        _say("Its steps are answered from the record. Nothing is sent, and none is performed.")
-    else:
+    if held is not None and held.state == "halted" and held.cause:
+        _say(f"It is parked: {held.cause}")
+    if not function.may_make_calls:
         _say("It is a plain function: its lines are PERFORMED as you step through them; q leaves.")
+    elif function.kind == "coroutine" and not steps:
+        _say("It has made no step: its lines, and all that they await, are PERFORMED; q leaves.")
+    else:
+        _say("Its steps are answered from the record. Nothing is sent, and none is performed.")
 
 
 def _refuse_step(id: str, function: Function, at: str | None) -> None:

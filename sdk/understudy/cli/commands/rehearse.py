@@ -90,8 +90,8 @@ def rehearse(
         from understudy.cli.json_data import print_json
         from understudy.cli.runtime_loader import load_runtime
         from understudy.cli.store_client import reading
-        from understudy.cli.under_way import calls_under_way
-        from understudy.replays.rehearsal import Rehearsal
+        from understudy.cli.under_way import calls_under_way, read_again
+        from understudy.replays.rehearsal import BREAKS, Rehearsal
         from understudy.replays.rehearser import Rehearser
 
         loaded = load_runtime(runtime)
@@ -109,8 +109,16 @@ def rehearse(
                 prefix=prefix,
                 limit=limit,
             ):
-                if not task.settled:
-                    rehearsal.add(rehearser.rehearse(task, record))
+                if task.settled:
+                    continue
+                verdict = rehearser.rehearse(task, record)
+                if verdict.kind in BREAKS and not rehearsal.is_known(verdict):
+                    # It may have gone on while it was read, page by page.
+                    found = read_again(source, task)
+                    if found is None:
+                        continue
+                    verdict = rehearser.rehearse(*found)
+                rehearsal.add(verdict)
         took_s = time.monotonic() - began
     if as_json:
         print_json({"group": wanted, "seconds": round(took_s, 3), **rehearsal.as_data()})

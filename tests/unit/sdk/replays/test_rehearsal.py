@@ -33,6 +33,8 @@ def test_calls_that_break_for_one_reason_are_one_cause() -> None:
         (2, ["order-6", "order-7"]),
         (1, ["o"]),
     ]
+    assert rehearsal.is_known(mismatch(99))
+    assert not rehearsal.is_known(mismatch(99, "promise"))
     text = rehearsal.as_text("of group shop")
     assert text.startswith("8 calls of group shop under way: 1 go on, 7 break.\n\n")
     assert (

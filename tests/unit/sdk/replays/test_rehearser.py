@@ -117,6 +117,15 @@ def test_code_that_makes_another_call_breaks_with_both_places(
     assert "test_rehearser.py:" in verdict.asked_at
 
 
+def test_a_step_beyond_the_record_is_not_performed() -> None:
+    def further(ctx: Context, cents: int) -> Generator[Any, Any, Any]:
+        yield ctx.run(charge, cents)
+        yield ctx.promise()
+        yield ctx.run(charge, 1)
+
+    assert rehearse(recorded(order, 7), further, "order").kind == "goes_on"
+
+
 def test_a_step_under_way_that_makes_calls_is_a_part_of_the_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
