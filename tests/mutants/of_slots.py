@@ -87,8 +87,8 @@ _MOVES: Final = (
         "expelled-schedules-run",
         27,
         "the schedules of a slot run elsewhere",
-        "understudy_store.machine.expulsion.expel",
-        drop("schedules.disarm(s, schedule, s.ahead)"),
+        "understudy_store.machine.schedule_runs.remove",
+        drop("occurrences.disarm(s, schedule.id)"),
         _MACHINE,
     ),
     _mutant(

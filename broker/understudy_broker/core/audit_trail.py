@@ -21,6 +21,11 @@ from understudy_store.commands import (
     Reply,
     ScheduleCreate,
     ScheduleDelete,
+    SchedulePause,
+    SchedulePut,
+    ScheduleResume,
+    ScheduleTrigger,
+    ScheduleUpdate,
     TaskContinue,
     TaskHalt,
 )
@@ -35,7 +40,19 @@ TOO_MANY_MAX: Final = 1
 #: Commands that are audited, whoever sends them and however they end. What a function does to
 #: promises comes in fences, and is the function's own.
 AUDITED: Final = frozenset(
-    {PromiseSettle, PromiseCancel, ScheduleCreate, ScheduleDelete, TaskHalt, TaskContinue}
+    {
+        PromiseSettle,
+        PromiseCancel,
+        ScheduleCreate,
+        SchedulePut,
+        ScheduleUpdate,
+        SchedulePause,
+        ScheduleResume,
+        ScheduleTrigger,
+        ScheduleDelete,
+        TaskHalt,
+        TaskContinue,
+    }
 )
 _FORBIDDEN: Final = 403
 _TOO_MANY: Final = 429

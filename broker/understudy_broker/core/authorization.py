@@ -43,10 +43,17 @@ from understudy_store.commands import (
     PromiseRegisterListener,
     PromiseSearch,
     PromiseSettle,
+    PromiseSupersede,
     ScheduleCreate,
     ScheduleDelete,
     ScheduleGet,
+    ScheduleNext,
+    SchedulePause,
+    SchedulePut,
+    ScheduleResume,
     ScheduleSearch,
+    ScheduleTrigger,
+    ScheduleUpdate,
     TaskAcquire,
     TaskContinue,
     TaskCreate,
@@ -262,9 +269,17 @@ class Authorization:
                 return case.held(id_) if version else case.admin("halt")
             case TaskContinue():
                 return case.admin("continue")
-            case ScheduleCreate():
+            case ScheduleCreate() | SchedulePut():
                 return case.create_schedule(command)
-            case ScheduleGet(id=id_) | ScheduleDelete(id=id_):
+            case (
+                ScheduleGet(id=id_)
+                | ScheduleNext(id=id_)
+                | ScheduleUpdate(id=id_)
+                | SchedulePause(id=id_)
+                | ScheduleResume(id=id_)
+                | ScheduleTrigger(id=id_)
+                | ScheduleDelete(id=id_)
+            ):
                 return case.among("schedule", id_)
             case ScheduleSearch(prefix=prefix):
                 return case.all_among("schedule", prefix)
@@ -272,7 +287,7 @@ class Authorization:
                 return None  # The report has only those that the identity serves or calls.
             case FunctionsGet(group=group):
                 return case.functions(group)
-            case PromiseAnnounce() | PromiseOccur():
+            case PromiseAnnounce() | PromiseOccur() | PromiseSupersede():
                 return "only a broker of this deployment may send this command"
             case _:
                 assert_never(command)
@@ -395,7 +410,7 @@ class _Case:
     def admin(self, name: str) -> str | None:
         return None if name in self._grant.admin else self._lacks("admin", name)
 
-    def create_schedule(self, create: ScheduleCreate) -> str | None:
+    def create_schedule(self, create: ScheduleCreate | SchedulePut) -> str | None:
         # What the template puts in the place of a date comes after its fixed beginning.
         beginning = create.promise_id.replace("{id}", create.id).partition("{")[0]
         text = self.among("schedule", create.id)
@@ -468,7 +483,7 @@ def stamped(command: OwnCommand, identity: str) -> OwnCommand:
         return _with_identity(command, identity)
     if isinstance(command, TaskCreate):
         return _with_identity(command, identity)
-    if isinstance(command, ScheduleCreate):
+    if isinstance(command, ScheduleCreate | SchedulePut):
         tags = {**command.promise_tags, TAG_IDENTITY: identity}
         return msgspec.structs.replace(command, promise_tags=tags)
     return command

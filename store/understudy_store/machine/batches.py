@@ -19,6 +19,8 @@ from understudy_store.commands import (
     PromiseRegisterCallback,
     PromiseRegisterListener,
     PromiseSettle,
+    PromiseSupersede,
+    ScheduleTrigger,
     StoreCommand,
     TaskAcquire,
     TaskContinue,
@@ -31,7 +33,7 @@ from understudy_store.commands import (
     TaskRelease,
     TaskSuspend,
 )
-from understudy_store.machine import elsewhere
+from understudy_store.machine import elsewhere, schedule_runs
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.state import State
 from understudy_store.records import Row
@@ -45,6 +47,7 @@ _BY_ID: Final = frozenset(
         PromiseGet,
         PromiseOccur,
         PromiseSettle,
+        PromiseSupersede,
         TaskAcquire,
         TaskContinue,
         TaskCreate,
@@ -74,6 +77,8 @@ def touched(s: State, command: StoreCommand) -> Iterable[str]:
         return (command.awaited, command.awaiter)
     if isinstance(command, PromiseRegisterListener):
         return (command.awaited,)
+    if isinstance(command, ScheduleTrigger):
+        return schedule_runs.triggered(s, command)
     return ()
 
 
@@ -85,7 +90,10 @@ def lookups(s: State, commands: Iterable[StoreCommand]) -> set[str]:
     missing: set[str] = set()
     known, packed = s.promises, s.packed
     for command in commands:
-        for each in touched(s, command):
+        ids = touched(s, command)
+        if type(command) is ScheduleTrigger:
+            s.looked_up.update(ids)
+        for each in ids:
             promise = known.get(each)
             if promise is None:
                 if each not in packed:
@@ -150,6 +158,7 @@ def take(s: State) -> Changes:
         del s.promises[settled]
     s.leaving = {}
     s.pinned = set()
+    s.looked_up = set()
     return changes
 
 
