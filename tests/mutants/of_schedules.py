@@ -100,7 +100,7 @@ _OWN_TRANSITIONS: Final = (
         23,
         "last_run_at < next_run_at, also where the date was set back",
         "understudy_store.machine.schedule_runs._by_date",
-        swap("None if last is None or last > date else last", "last"),
+        swap("last_run_at=None", "last_run_at=last"),
         _SCHEDULES,
     ),
     _mutant(

@@ -111,13 +111,13 @@ def _by_date(s: State, schedule: ScheduleRecord, date: int) -> ScheduleRecord | 
     if zone is None:
         return None
     last, course = schedule.last_run_at, schedule.course
+    is_ahead = last is not None and last > date
     # Only then can the date have been set back to before its next occurrence.
-    first = cron.following(schedule.cron, date, zone) if last is None or last > date else None
-    if first is not None and first < schedule.next_run_at:
-        last = None if last is None or last > date else last
-        if course.since > date:
+    first = cron.following(schedule.cron, date, zone) if last is None or is_ahead else None
+    if first is not None and (is_ahead or first < schedule.next_run_at):
+        if course.since:
             course = replace(course, since=date)
-        return replace(schedule, next_run_at=first, last_run_at=last, course=course)
+        return replace(schedule, next_run_at=first, last_run_at=None, course=course)
     if zone is UTC or not course.since:
         return None
     # The rules of the zone may have changed since the next occurrence was found by them.
