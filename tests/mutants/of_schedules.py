@@ -249,7 +249,7 @@ _PLANS: Final = (
         None,
         "a call is asked for only under an id that was looked up",
         f"{_MACHINE}.schedules.trigger",
-        swap("not s.looked_up.issuperset(ids)", "False"),
+        swap("id_ not in s.looked_up", "False"),
         _RUNS,
     ),
     _mutant(

@@ -20,6 +20,8 @@ from understudy_store.commands import (
     PromiseRegisterListener,
     PromiseSettle,
     PromiseSupersede,
+    ScheduleCreate,
+    SchedulePut,
     ScheduleTrigger,
     StoreCommand,
     TaskAcquire,
@@ -58,6 +60,8 @@ _BY_ID: Final = frozenset(
         TaskRelease,
     }
 )
+#: commands after which a call of a schedule may be made under an id that they do not name
+_OF_SCHEDULES: Final = frozenset({ScheduleCreate, SchedulePut, ScheduleTrigger})
 
 
 def touched(s: State, command: StoreCommand) -> Iterable[str]:
@@ -91,8 +95,11 @@ def lookups(s: State, commands: Iterable[StoreCommand]) -> set[str]:
     known, packed = s.promises, s.packed
     for command in commands:
         ids = touched(s, command)
-        if type(command) is ScheduleTrigger:
-            s.looked_up.update(ids)
+        if type(command) in _OF_SCHEDULES:
+            if isinstance(command, ScheduleTrigger):
+                s.looked_up.update(ids)
+            elif isinstance(command, ScheduleCreate | SchedulePut):
+                s.new_templates.setdefault(command.id, {})[command.promise_id] = None
         for each in ids:
             promise = known.get(each)
             if promise is None:
@@ -159,6 +166,7 @@ def take(s: State) -> Changes:
     s.leaving = {}
     s.pinned = set()
     s.looked_up = set()
+    s.new_templates = {}
     return changes
 
 

@@ -38,9 +38,12 @@ LATE_MS: Final = 10_000
 
 def promise_id(schedule: ScheduleRecord, occurrence: int) -> str:
     """Return the id of the promise of one occurrence."""
+    return _id_of(schedule.promise_id, schedule.id, occurrence)
+
+
+def _id_of(template: str, schedule_id: str, occurrence: int) -> str:
     # The id goes in last, because it may itself contain braces.
-    text = schedule.promise_id.replace("{timestamp}", str(occurrence))
-    return text.replace("{id}", schedule.id)
+    return template.replace("{timestamp}", str(occurrence)).replace("{id}", schedule_id)
 
 
 def put(s: State, schedule: ScheduleRecord) -> None:
@@ -356,12 +359,17 @@ def supersede(s: State, c: PromiseSupersede, now: int) -> Reply:
 
 
 def triggered(s: State, c: ScheduleTrigger) -> tuple[str, ...]:
-    """Return the id of the promise that a trigger makes, if it is one of this slot."""
+    """Return the ids of the promises in this slot, one of which a trigger may make.
+
+    It is the schedule as it is, or as a command of the same batch is to make it.
+    """
     schedule = s.schedules.get(c.id)
-    if schedule is None:
-        return ()
-    id_ = promise_id(schedule, c.date)
-    return () if _is_far(s, schedule, id_) else (id_,)
+    templates = s.new_templates.get(c.id, {}) | (
+        {} if schedule is None else {schedule.promise_id: None}
+    )
+    ids = [_id_of(template, c.id, c.date) for template in templates]
+    slot = slot_of(c.id)
+    return tuple(id_ for id_ in ids if not is_elsewhere(s, id_, slot))
 
 
 def trigger(s: State, schedule: ScheduleRecord, date: int, now: int) -> str | None:

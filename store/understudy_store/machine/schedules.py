@@ -33,6 +33,7 @@ from understudy_store.commands import (
     ScheduleUpdate,
 )
 from understudy_store.machine import cron, occurrences, schedule_runs
+from understudy_store.machine.elsewhere import is_elsewhere
 from understudy_store.machine.schedule_runs import promise_id
 from understudy_store.machine.settlement import find
 from understudy_store.machine.state import State
@@ -55,6 +56,7 @@ from understudy_store.records import (
     SchedulePlan,
     ScheduleRecord,
 )
+from understudy_store.slots import slot_of
 
 _CRON_CHARS_MAX: Final = 256
 _ZONE_CHARS_MAX: Final = 64
@@ -295,19 +297,19 @@ def trigger(s: State, c: ScheduleTrigger, now: int) -> Reply:
         raise Refusal(
             400, f"date {c.date} is a whole second, as occurrences have them: give others"
         )
-    ids = schedule_runs.triggered(s, c)
-    if not s.looked_up.issuperset(ids):
-        raise Refusal(409, f"schedule {c.id!r} has just been changed: ask again")
-    for id_ in ids:
+    id_ = promise_id(schedule, c.date)
+    if not is_elsewhere(s, id_, slot_of(c.id)):
+        if id_ not in s.looked_up:
+            raise Refusal(409, f"schedule {c.id!r} has just been changed: ask again")
         promise = find(s, id_, now)
         if promise is not None:
             return Reply(200, None, promise.record, schedule=schedule)
     refusal = schedule_runs.trigger(s, schedule, c.date, now)
     if refusal is not None:
         raise Refusal(409, f"schedule {c.id!r} makes no call now: {refusal}")
-    made = [s.promises[id_] for id_ in ids if id_ in s.promises]
-    record = made[0].record if made else None
-    return Reply(201 if made else 200, None, record, schedule=s.schedules[c.id])
+    made = s.promises.get(id_)
+    record = None if made is None else made.record
+    return Reply(200 if made is None else 201, None, record, schedule=s.schedules[c.id])
 
 
 # Questions ---------------------------------------------------------------------------------------

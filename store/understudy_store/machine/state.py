@@ -70,6 +70,7 @@ class State:
         "listeners_new",
         "listeners_removed",
         "looked_up",
+        "new_templates",
         "now",
         "occurrences",
         "occurrences_elsewhere",
@@ -160,6 +161,8 @@ class State:
         self.occurrences_read: dict[str, Due] = {}
         #: the ids of calls of schedules that commands of this batch ask for, and were looked up
         self.looked_up: set[str] = set()
+        #: of schedules that commands of this batch create, the templates of their calls' ids
+        self.new_templates: dict[str, dict[str, None]] = {}
         self.pinned: set[str] = set()
 
     def clock(self, now: int) -> int:

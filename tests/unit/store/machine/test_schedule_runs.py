@@ -339,10 +339,16 @@ class TestTriggers:
 
     def test_what_was_not_looked_up_is_not_made(self, world: World) -> None:
         command = ScheduleTrigger("s", 77_777)
-        world.machine.lookups([put(), command])
+        world.machine.lookups([command])
         assert world.machine.apply(put(), world.now).status == 201
         assert world.machine.apply(command, world.now).status == 409
-        world.machine.lookups([command])
+        assert world.machine.lookups([command]) == {"s.77777"}
+        assert world.machine.apply(command, world.now).status == 201
+
+    def test_a_schedule_of_the_same_batch_is_known(self, world: World) -> None:
+        command = ScheduleTrigger("s", 77_777)
+        assert world.machine.lookups([put(), command]) == {"s.77777"}
+        assert world.machine.apply(put(), world.now).status == 201
         assert world.machine.apply(command, world.now).status == 201
 
     @pytest.mark.parametrize("date", [1_000, 0, -1, 2**62 + 1])
