@@ -14,7 +14,9 @@ import msgspec
 from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
     EMPTY,
+    PLAN,
     PromiseRecord,
+    SchedulePlan,
     ScheduleRecord,
     TaskRecord,
     Value,
@@ -84,6 +86,13 @@ class PromiseOccur(Command, tag="promise.occur", frozen=True):
     timeout_at: int
     param: Value
     tags: dict[str, str]
+
+
+class PromiseSupersede(Command, tag="promise.supersede", frozen=True):
+    """Cancel the last call of a schedule, which is in another slot: the next takes its place."""
+
+    schedule: str
+    id: str
 
 
 class PromiseSearch(Command, tag="promise.search", frozen=True):
@@ -209,7 +218,10 @@ class TaskSearch(Command, tag="task.search", frozen=True):
 
 
 class ScheduleCreate(Command, tag="schedule.create", frozen=True):
-    """Create a promise at each time of `cron` (UTC), for `promise_timeout` milliseconds from it."""
+    """Create a promise at each time of `cron` (UTC), for `promise_timeout` milliseconds from it.
+
+    A schedule of that id that exists is returned as it is.
+    """
 
     id: str
     cron: str
@@ -217,6 +229,77 @@ class ScheduleCreate(Command, tag="schedule.create", frozen=True):
     promise_timeout: int
     promise_param: Value = EMPTY
     promise_tags: dict[str, str] = {}
+
+
+class SchedulePut(Command, tag="schedule.put", frozen=True):
+    """Create a schedule with a plan; with `replace`, change the one of that id if it exists.
+
+    It stays paused if it is, and the calls that it has made stay. Without `replace`, the schedule
+    that exists is returned, and the asker sees whether it is what was asked for: only the asker can
+    compare sealed arguments.
+    """
+
+    id: str
+    cron: str
+    promise_id: str
+    promise_timeout: int
+    promise_param: Value = EMPTY
+    promise_tags: dict[str, str] = {}
+    plan: SchedulePlan = PLAN
+    replace: bool = False
+
+
+class ScheduleUpdate(Command, tag="schedule.update", frozen=True):
+    """Change when a schedule is due and how; what is None stays.
+
+    What it calls stays in any case, and in whose name: `SchedulePut` changes that.
+    """
+
+    id: str
+    cron: str | None = None
+    promise_timeout: int | None = None
+    zone: str | None = None
+    overlap: str | None = None
+    catch_up: str | int | None = None
+    jitter: int | None = None
+
+
+class SchedulePause(Command, tag="schedule.pause", frozen=True):
+    """Make no more calls until it is resumed; by itself at `until`, by the date, if that is given.
+
+    A call that waits for its predecessor is left out. For a paused one it changes reason and time.
+    """
+
+    id: str
+    reason: str = ""
+    until: int | None = None
+
+
+class ScheduleResume(Command, tag="schedule.resume", frozen=True):
+    """Go on with the next occurrence; those during the pause are left out."""
+
+    id: str
+
+
+class ScheduleTrigger(Command, tag="schedule.trigger", frozen=True):
+    """Make a call now, also of a paused schedule, under its rule about overlaps.
+
+    `date` stands for the timestamp in its id: epoch milliseconds, by the clock of the asker. It is
+    not a whole second, so that no occurrence has it. Asking again with the same is harmless.
+
+    Status 201: the promise is there, and in the reply. 200: it was there, or it is made as soon as
+    its predecessor has settled, or in another slot. 409: there is one before it.
+    """
+
+    id: str
+    date: int
+
+
+class ScheduleNext(Command, tag="schedule.next", frozen=True):
+    """Ask for the next occurrences of a schedule, in `times`, whether it is paused or not."""
+
+    id: str
+    count: int = 10
 
 
 class ScheduleGet(Command, tag="schedule.get", frozen=True):
@@ -242,6 +325,7 @@ StoreCommand: TypeAlias = (
     | PromiseRegisterListener
     | PromiseAnnounce
     | PromiseOccur
+    | PromiseSupersede
     | PromiseSearch
     | TaskCreate
     | TaskAcquire
@@ -257,6 +341,12 @@ StoreCommand: TypeAlias = (
     | TaskPreload
     | TaskSearch
     | ScheduleCreate
+    | SchedulePut
+    | ScheduleUpdate
+    | SchedulePause
+    | ScheduleResume
+    | ScheduleTrigger
+    | ScheduleNext
     | ScheduleGet
     | ScheduleDelete
     | ScheduleSearch
@@ -286,6 +376,8 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     now: int | None = None
     #: of `TaskGet`, by the broker: how far the functions of the task are that have said so
     progress: tuple[ProgressRecord, ...] | None = None
+    #: the next occurrences of a schedule, epoch milliseconds
+    times: list[int] | None = None
 
     @property
     def ok(self) -> bool:

@@ -155,8 +155,70 @@ class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     awaits: tuple[str, ...] = ()
 
 
+class SchedulePlan(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The rules of a schedule: its time zone, and those for calls that overlap or are late.
+
+    Attributes
+    ----------
+    zone
+        Name of the time zone of the cron line, in the IANA database.
+    overlap
+        What becomes of a call whose predecessor has not settled: one of `OVERLAPS`.
+    catch_up
+        What is made of occurrences that nobody was there for: one of `CATCH_UPS`, or those of the
+        last so many milliseconds.
+    jitter
+        Up to so many milliseconds each call is put off, by chance.
+    """
+
+    zone: str = "UTC"
+    overlap: str = "allow"
+    catch_up: str | int = "all"
+    jitter: int = 0
+
+
+class ScheduleCourse(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The course of a schedule so far: its last call, pauses, what was left out.
+
+    Attributes
+    ----------
+    since
+        The date of its last change, from which on its occurrences count; 0: of its beginning.
+    last_id
+        The id of the call that it has made last.
+    waiting
+        The timestamp of a call that is made as soon as that one has settled.
+    paused_at, paused_until, pause_reason
+        When it was paused, by the date; when it goes on by itself, if it does; and why.
+    skipped_at, skipped_why
+        Its last occurrence without a call, and why: "overlap", "missed" or "paused".
+    """
+
+    since: int = 0
+    last_id: str | None = None
+    waiting: int | None = None
+    paused_at: int | None = None
+    paused_until: int | None = None
+    pause_reason: str = ""
+    skipped_at: int | None = None
+    skipped_why: str = ""
+
+
+PLAN: Final = SchedulePlan()
+COURSE: Final = ScheduleCourse()
+#: Of a call whose predecessor has not settled: make it all the same; leave it out; make it when
+#: that has settled, and leave out those that come meanwhile; cancel that one first.
+OVERLAPS: Final = ("allow", "skip", "buffer_one", "cancel_other")
+#: Of occurrences that were missed: make up for all, for the last, for none.
+CATCH_UPS: Final = ("all", "last", "none")
+
+
 class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A cron line that makes promises; `promise_id` may hold ``{id}`` and ``{timestamp}``."""
+    """A cron line that makes promises; `promise_id` may hold ``{id}`` and ``{timestamp}``.
+
+    A new field also needs a column (see `engines.sql.rows`), unless it is one of the plan or the
+    course, which have a column each.
+    """
 
     id: str
     cron: str
@@ -168,6 +230,8 @@ class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     next_run_at: int
     created_at: int
     last_run_at: int | None = None
+    plan: SchedulePlan = PLAN
+    course: ScheduleCourse = COURSE
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -6,6 +6,8 @@ it. A promise keeps its record and replaces it when it settles, so answering wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, tzinfo
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -24,6 +26,15 @@ from understudy_store.records import (
 Reason: TypeAlias = Literal["settled", "canceled", "deadline", "halted", "lease", "moved"]
 
 
+#: finds a time zone by its name; None: it is not known
+Zones: TypeAlias = Callable[[str], tzinfo | None]
+
+
+def only_utc(name: str) -> tzinfo | None:
+    """Return UTC, which is the one zone that needs no data."""
+    return UTC if name == "UTC" else None
+
+
 class MachineConfig(msgspec.Struct, frozen=True):
     """Periods of the machine, its bounds per sweep, and the limits of what it accepts."""
 
@@ -38,6 +49,8 @@ class MachineConfig(msgspec.Struct, frozen=True):
     #: Slots are shared out over brokers: see `elsewhere`. False: this machine has all, for good.
     sharded: bool = False
     limits: Limits = Limits()
+    #: The time zones that schedules may have: those of this system are `zones.system_zone`.
+    zones: Zones = only_utc
 
 
 class Execute(msgspec.Struct, frozen=True, gc=False):

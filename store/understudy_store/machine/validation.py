@@ -253,14 +253,13 @@ def check_holder(limits: Limits, pid: str, ttl: int) -> None:
     check_duration(ttl, "ttl", 1)
 
 
-def check_cause(limits: Limits, cause: str) -> None:
-    """Check the cause with which a task is halted."""
-    if len(cause) > limits.header_chars_max:
-        raise Refusal(
-            400, f"cause has {len(cause)} characters; at most {limits.header_chars_max} are allowed"
-        )
+def check_cause(limits: Limits, cause: str, what: str = "cause") -> None:
+    """Check the cause with which a task is halted, or another text for people."""
+    most = limits.header_chars_max
+    if len(cause) > most:
+        raise Refusal(400, f"{what} has {len(cause)} characters; at most {most} are allowed")
     if _NOT_IN_TEXT.search(cause):
-        raise Refusal(400, "cause contains a character that is not text")
+        raise Refusal(400, f"{what} contains a character that is not text")
 
 
 def check_page(limits: Limits, limit: int) -> None:

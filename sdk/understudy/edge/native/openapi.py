@@ -14,6 +14,8 @@ from understudy._version import __version__
 from understudy.edge.native.paths import path_of
 from understudy.edge.native.problems import MEDIA_TYPE
 from understudy.options import VERSION_MAX
+from understudy.schedules import TIMES_MAX
+from understudy_store.records import CATCH_UPS, OVERLAPS
 
 #: functions that are described, by group and name; beyond them there is the general path
 FUNCTIONS_MAX: Final = 1_000
@@ -370,6 +372,21 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "created_at": _TIME,
             "next_run_at": _TIME,
             "last_run_at": _TIME_OR_NULL,
+            "zone": {"type": "string", "description": "the time zone of `cron`"},
+            "overlap": {"enum": list(OVERLAPS)},
+            "catch_up": {
+                "description": f"one of {', '.join(CATCH_UPS)}, or milliseconds",
+                "type": ["string", "integer"],
+            },
+            "jitter": {"type": "integer", "description": "milliseconds"},
+            "paused_at": _TIME_OR_NULL,
+            "paused_until": _TIME_OR_NULL,
+            "pause_reason": {"type": "string"},
+            "last_id": {"type": ["string", "null"], "description": "the id of its last call"},
+            "waiting": _TIME_OR_NULL
+            | {"description": "the timestamp of a call that waits for the last one"},
+            "skipped_at": _TIME_OR_NULL,
+            "skipped_why": {"enum": ["", "overlap", "missed", "paused"]},
         },
         "required": ["id", "cron", "promise_id"],
     },
@@ -608,13 +625,21 @@ def _hook_path() -> dict[str, Any]:
 def _schedule_paths() -> dict[str, dict[str, Any]]:
     schedule = _response("The schedule.", _ref("Schedule"))
     cron = _query(
-        "cron", "when to call, in UTC: 0 3 * * *", {"type": "string", "format": "cron"}
-    ) | {"required": True}
+        "cron", "when to call, in its time zone: 0 3 * * *", {"type": "string", "format": "cron"}
+    )
     group = _query("group", "the group that performs the calls", _GROUP) | {"required": True}
     name: dict[str, Any] = {"type": "string", "minLength": 1}
     function = _query("function", "the name of the function", name) | {"required": True}
     ids = _query("promise_id", "the id of each call; {timestamp} is when it was due", _TEMPLATE)
     options = map(_parameter, ("timeout", "version", "priority", "tag", "unknown"))
+    rules = _schedule_rules()
+    replace_ = _query("replace", "true: change a schedule that exists", {"enum": ["true", "false"]})
+    times = {
+        "type": "object",
+        "properties": {"times": {"type": "array", "items": _TIME}},
+        "required": ["times"],
+    }
+    made = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
     return {
         "/schedules": {
             "get": _operation_of(
@@ -639,8 +664,23 @@ def _schedule_paths() -> dict[str, dict[str, Any]]:
                     "201": schedule,
                     **_problems(404, 408, 409, 413, 415, 422, *_ANY),
                 },
-                parameters=[*_ID, cron, group, function, *options, ids],
+                parameters=[
+                    *_ID,
+                    cron | {"required": True},
+                    group,
+                    function,
+                    *options,
+                    ids,
+                    *rules,
+                    replace_,
+                ],
                 requestBody=_ARGUMENTS,
+            ),
+            "patch": _operation_of(
+                "schedules.update",
+                "Change when a schedule is due, and its rules",
+                {"200": schedule, **_problems(404, *_ANY)},
+                parameters=[*_ID, cron, _parameter("timeout"), *rules],
             ),
             "delete": _operation_of(
                 "schedules.delete",
@@ -649,7 +689,70 @@ def _schedule_paths() -> dict[str, dict[str, Any]]:
                 parameters=_ID,
             ),
         },
+        "/schedules/{id}/next": {
+            "get": _operation_of(
+                "schedules.next",
+                "Read when a schedule is due next",
+                {"200": _response("The times.", times), **_problems(404, *_ANY)},
+                parameters=[
+                    *_ID,
+                    _query(
+                        "count",
+                        "how many times",
+                        {"type": "integer", "minimum": 1, "maximum": TIMES_MAX, "default": 10},
+                    ),
+                ],
+            )
+        },
+        "/schedules/{id}/pause": {
+            "post": _operation_of(
+                "schedules.pause",
+                "Let a schedule make no more calls",
+                {"200": schedule, **_problems(404, *_ANY)},
+                parameters=[
+                    *_ID,
+                    _query("reason", "why, for people", {"type": "string", "maxLength": 500}),
+                    _query(
+                        "until",
+                        "when it goes on by itself, milliseconds since 1970",
+                        {"type": "integer", "minimum": 2**42, "maximum": 2**52},
+                    ),
+                ],
+            )
+        },
+        "/schedules/{id}/resume": {
+            "post": _operation_of(
+                "schedules.resume",
+                "Let a schedule go on",
+                {"200": schedule, **_problems(404, *_ANY)},
+                parameters=_ID,
+            )
+        },
+        "/schedules/{id}/trigger": {
+            "post": _operation_of(
+                "schedules.trigger",
+                "Make a call of a schedule now",
+                {
+                    "201": _response("The call.", made),
+                    "202": _response("It is made soon.", made),
+                    **_problems(404, 409, *_ANY),
+                },
+                parameters=_ID,
+            )
+        },
     }
+
+
+def _schedule_rules() -> list[dict[str, Any]]:
+    catch_ups = {"anyOf": [{"enum": list(CATCH_UPS)}, _DURATION]}
+    return [
+        _query(
+            "zone", "the time zone of cron: Europe/Vienna", {"type": "string", "format": "zone"}
+        ),
+        _query("overlap", "what to do if the last call has not ended", {"enum": list(OVERLAPS)}),
+        _query("catch_up", "what to make of what was missed, or how late it may be", catch_ups),
+        _query("jitter", "how long each call is put off at most", _DURATION),
+    ]
 
 
 _PATHS: Final = _paths()

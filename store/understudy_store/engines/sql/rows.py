@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from understudy_store.addresses import group_of
 from understudy_store.pending_row import (
     NO_TASK,
@@ -20,10 +22,14 @@ from understudy_store.pending_row import (
     value_from_json,
 )
 from understudy_store.records import (
+    COURSE,
+    PLAN,
     TAG_BRANCH,
     TAG_ORIGIN,
     PromiseRecord,
     Row,
+    ScheduleCourse,
+    SchedulePlan,
     ScheduleRecord,
     TaskRecord,
 )
@@ -44,8 +50,12 @@ TASK_UPDATE_COLUMNS: Final = ("id", *_CHANGING)
 UPDATE_COLUMNS: Final = ("id", "state", "value_headers", "value_data", "settled_at", *_CHANGING)
 SCHEDULE_COLUMNS: Final = (
     *("id", "cron", "promise_id", "promise_timeout", "param_headers", "param_data"),
-    *("promise_tags", "next_run_at", "created_at", "last_run_at", "slot"),
+    *("promise_tags", "next_run_at", "created_at", "last_run_at", "plan", "course", "slot"),
 )
+
+_to_json: Final = msgspec.json.Encoder().encode
+_plan_of: Final = msgspec.json.Decoder(SchedulePlan).decode
+_course_of: Final = msgspec.json.Decoder(ScheduleCourse).decode
 
 #: data up to this size is copied to make binding it quicker
 _COPIED_BYTES_MAX: Final = 16_384
@@ -185,6 +195,8 @@ def schedule_values(schedule: ScheduleRecord) -> tuple[Any, ...]:
         schedule.next_run_at,
         schedule.created_at,
         schedule.last_run_at,
+        None if schedule.plan == PLAN else _to_json(schedule.plan).decode(),
+        None if schedule.course == COURSE else _to_json(schedule.course).decode(),
         slot_of(schedule.id),
     )
 
@@ -211,6 +223,8 @@ def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
         next_run_at,
         created_at,
         last_run_at,
+        plan,
+        course,
         _slot,
     ) = values
     return ScheduleRecord(
@@ -223,4 +237,6 @@ def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
         next_run_at,
         created_at,
         last_run_at,
+        PLAN if plan is None else _plan_of(plan),
+        COURSE if course is None else _course_of(course),
     )

@@ -146,6 +146,9 @@ class Schedule(StoreModel, table=True):
     next_run_at: int = Field(sa_type=BigInteger)
     created_at: int = Field(sa_type=BigInteger)
     last_run_at: int | None = Field(sa_type=BigInteger)
+    #: JSON arrays of the fields of a `SchedulePlan` and a `ScheduleCourse`; NULL for the default
+    plan: str | None = Field(sa_type=Text)
+    course: str | None = Field(sa_type=Text)
     #: that of its id; its promises are in those of theirs
     slot: int
 

@@ -23,6 +23,8 @@ from understudy_store.records import (
     PromiseRecord,
     PromiseState,
     Row,
+    ScheduleCourse,
+    SchedulePlan,
     ScheduleRecord,
     TaskRecord,
     TaskState,
@@ -135,6 +137,20 @@ schedules = st.builds(
     next_run_at=times,
     created_at=times,
     last_run_at=st.none() | times,
+    plan=st.just(SchedulePlan())
+    | st.builds(SchedulePlan, texts, texts, st.sampled_from(["last", 5_000]), times),
+    course=st.just(ScheduleCourse())
+    | st.builds(
+        ScheduleCourse,
+        times,
+        st.none() | ids,
+        st.none() | times,
+        st.none() | times,
+        st.none() | times,
+        texts,
+        st.none() | times,
+        texts,
+    ),
 )
 
 
