@@ -45,6 +45,7 @@ def copy_book(ctx: Context, pages: int) -> int:
 
 @runtime.register
 def convert(ctx: Context) -> None:
+    ctx.progress(text="converts")
     begun.release()
     try:
         subprocesses.run(["sleep", "600"])
