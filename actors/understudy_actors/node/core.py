@@ -50,6 +50,7 @@ from functools import partial
 from typing import Final
 
 from understudy_actors.activation import Activation, Phase, Run, StepReport
+from understudy_actors.error_classes import error_class
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine, local_routine
@@ -328,7 +329,8 @@ class NodeCore:
             state.log(text)
         if run.parent is None:
             self._fencing.send()
-            self._release(run.activation, delay_ms, failed=True, cause=cause)
+            error = error_class(result.retry_error)
+            self._release(run.activation, delay_ms, failed=True, cause=cause, error=error)
         else:
             run.routine = routine.next_attempt()
             run.activation.busy += 1
@@ -361,9 +363,15 @@ class NodeCore:
         return count
 
     def _release(
-        self, activation: Activation, delay_ms: int = 0, *, failed: bool = False, cause: str = ""
+        self,
+        activation: Activation,
+        delay_ms: int = 0,
+        *,
+        failed: bool = False,
+        cause: str = "",
+        error: str = "",
     ) -> None:
-        release = TaskRelease(activation.id, activation.version, delay_ms, failed, cause)
+        release = TaskRelease(activation.id, activation.version, delay_ms, failed, cause, error)
         self._link.request(release, ignore_reply)
         self.state.drop(activation)
 

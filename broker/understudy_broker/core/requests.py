@@ -43,6 +43,7 @@ from understudy_broker.protocol.messages import (
 from understudy_broker.protocol.placement import own_command
 from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
+    CallSearch,
     PromiseAnnounce,
     PromiseGet,
     PromiseOccur,
@@ -52,6 +53,7 @@ from understudy_store.commands import (
     Reply,
     ScheduleSearch,
     TaskAcquire,
+    TaskAttempts,
     TaskCreate,
     TaskFence,
     TaskFulfill,
@@ -126,6 +128,8 @@ class RequestHandlers:
             PromiseSearch: self._search,
             TaskSearch: self._search,
             ScheduleSearch: self._search,
+            TaskAttempts: self._search,
+            CallSearch: self._search,
             TaskCreate: self._apply_for_own_pid,
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,

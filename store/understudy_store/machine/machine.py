@@ -10,6 +10,7 @@ from understudy_store.addresses import slot_address
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.machine import (
     announcements,
+    attempt_log,
     batches,
     crash_counts,
     elsewhere,
@@ -59,6 +60,8 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.TaskGet: tasks.get,
     c.TaskPreload: tasks.preload,
     c.TaskSearch: tasks.search,
+    c.TaskAttempts: tasks.attempts,
+    c.CallSearch: tasks.search_calls,
     c.ScheduleCreate: schedules.create,
     c.ScheduleGet: schedules.get,
     c.ScheduleDelete: schedules.delete,
@@ -209,6 +212,10 @@ class Machine:
             It is only presumed dead: `retract_crashes` takes the count back if it returns.
         """
         return leases.release_pid(self.state, pid, self.state.clock(now), keep, crash, presumed)
+
+    def introduce(self, pid: str, host: str) -> None:
+        """Note the machine on which a node runs, for the attempt log."""
+        attempt_log.introduce(self.state, pid, host)
 
     def retract_crashes(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
         """Note that a node is back which had these (id, version): none of them has killed it."""

@@ -26,6 +26,7 @@ from understudy_store.records import (
     TAG_PARENT,
     TAG_SCOPE,
     TASK_STATES,
+    AttemptRecord,
     PromiseRecord,
     ScheduleRecord,
     TaskState,
@@ -40,6 +41,7 @@ class State:
         "ahead",
         "asked",
         "asks",
+        "attempts",
         "awaiters_elsewhere",
         "callbacks_new",
         "callbacks_removed",
@@ -49,6 +51,7 @@ class State:
         "deadlines",
         "dirty",
         "holders",
+        "hosts",
         "idle",
         "idle_before",
         "in_flight",
@@ -131,6 +134,9 @@ class State:
         #: True if the unblock is added, False if it is removed
         self.unblocks_dirty: dict[tuple[str, str], bool] = {}
         self.schedules_dirty: dict[str, None] = {}
+        self.attempts: list[AttemptRecord] = []
+        #: the machines of nodes, by pid, for the attempt log: see `attempt_log`
+        self.hosts: dict[str, str] = {}
         #: batches that were taken and are not durable yet
         self.in_flight = 0
         # History in memory: settled promises that leave at the next take.

@@ -8,9 +8,11 @@ from understudy.edge.native.bodies import NOTHING
 from understudy.edge.native.calls import CODEC, checked_id, encoded_value, group_name, timeout_ms_of
 from understudy.edge.native.parameters import Parameters
 from understudy.edge.native.problems import Problem
+from understudy_actors.error_classes import error_class
 from understudy_store.addresses import poll
 from understudy_store.commands import PromiseCreate, PromiseSearch, PromiseSettle
 from understudy_store.records import (
+    HEADER_ERROR,
     HEADER_FUNCTION,
     HEADER_KIND,
     REJECTED,
@@ -70,7 +72,9 @@ def reject(id_: str, body: Any) -> PromiseSettle:
         raise Problem(
             422, 'the body is the message of the failure: "too expensive", or {"message": "..."}'
         )
-    return PromiseSettle(id_, REJECTED, Value({}, CODEC.encode_error(RuntimeError(message))))
+    error = RuntimeError(message)
+    value = Value({HEADER_ERROR: error_class(error)}, CODEC.encode_error(error))
+    return PromiseSettle(id_, REJECTED, value)
 
 
 def search(parameters: Parameters) -> PromiseSearch:
