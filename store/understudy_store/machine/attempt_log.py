@@ -12,8 +12,6 @@ another node because of it.
 
 from __future__ import annotations
 
-from typing import Final
-
 from understudy_store.machine.live import Task
 from understudy_store.machine.state import State
 from understudy_store.records import (
@@ -23,9 +21,6 @@ from understudy_store.records import (
     AttemptRecord,
     name_of,
 )
-
-#: nodes whose machines are remembered; the oldest are forgotten
-HOSTS_MAX: Final = 4096
 
 
 def add(
@@ -48,18 +43,10 @@ def add(
             end,
             now,
             None if pid is None else name_of(pid),
-            None if pid is None else s.hosts.get(pid),
+            None if pid is None else s.hosts.of(pid),
             task.queued_at if is_held else None,
             task.acquired_at if is_held else None,
             None if error is None else error[-ERROR_CHARS_MAX:],
             None if text is None else text[:ATTEMPT_TEXT_MAX],
         )
     )
-
-
-def introduce(s: State, pid: str, host: str) -> None:
-    """Note the machine on which a node runs."""
-    s.hosts.pop(pid, None)
-    s.hosts[pid] = host
-    if len(s.hosts) > HOSTS_MAX:
-        del s.hosts[next(iter(s.hosts))]

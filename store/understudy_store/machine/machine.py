@@ -10,7 +10,6 @@ from understudy_store.addresses import slot_address
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.machine import (
     announcements,
-    attempt_log,
     batches,
     crash_counts,
     elsewhere,
@@ -87,6 +86,8 @@ class Machine:
         self.state: Final = State(config)
         #: questions that change nothing
         self.view: Final = MachineView(self.state)
+        #: where nodes run: whoever knows it notes it, for the attempt log
+        self.hosts: Final = self.state.hosts
 
     # ---- history and restart --------------------------------------------------------------------
 
@@ -212,10 +213,6 @@ class Machine:
             It is only presumed dead: `retract_crashes` takes the count back if it returns.
         """
         return leases.release_pid(self.state, pid, self.state.clock(now), keep, crash, presumed)
-
-    def introduce(self, pid: str, host: str) -> None:
-        """Note the machine on which a node runs, for the attempt log."""
-        attempt_log.introduce(self.state, pid, host)
 
     def retract_crashes(self, pid: str, had: Iterable[tuple[str, int]]) -> None:
         """Note that a node is back which had these (id, version): none of them has killed it."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from understudy_store.commands import PromiseOccur
+from understudy_store.machine.hosts import Hosts
 from understudy_store.machine.live import (
     Holder,
     MachineConfig,
@@ -135,8 +136,7 @@ class State:
         self.unblocks_dirty: dict[tuple[str, str], bool] = {}
         self.schedules_dirty: dict[str, None] = {}
         self.attempts: list[AttemptRecord] = []
-        #: the machines of nodes, by pid, for the attempt log: see `attempt_log`
-        self.hosts: dict[str, str] = {}
+        self.hosts = Hosts()
         #: batches that were taken and are not durable yet
         self.in_flight = 0
         # History in memory: settled promises that leave at the next take.

@@ -30,7 +30,7 @@ _CHUNK_ROWS = 500
 
 
 class _Error(msgspec.Struct):
-    """What an encoded exception says of its class; the rest is skipped, and nothing is loaded."""
+    """The class of an encoded exception; all else in it is skipped, and nothing is loaded."""
 
     module: str = ""
     name: str = ""
