@@ -16,6 +16,7 @@ Examples
 """
 
 from understudy._version import __version__
+from understudy.calls import Attempt, Calls, StoredCall
 from understudy.context import Context, Info
 from understudy.errors import (
     BrokerError,
@@ -84,12 +85,15 @@ __all__ = [
     "Runtime",
     "poll",
     # looking into the store and the broker
+    "Attempt",
+    "Calls",
     "Group",
     "Groups",
     "Node",
     "Promises",
     "Schedule",
     "Schedules",
+    "StoredCall",
     "StoredPromise",
     # retry policies
     "Constant",

@@ -21,10 +21,11 @@ from understudy_store.commands import (
     Reply,
     ScheduleGet,
     ScheduleSearch,
+    TaskAttempts,
     TaskGet,
     TaskSearch,
 )
-from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord
+from understudy_store.records import AttemptRecord, PromiseRecord, ScheduleRecord, TaskRecord
 
 #: short, because a person is waiting
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -223,6 +224,10 @@ class Client:
             if isinstance(reply, Reply) and reply.task is not None:
                 found[reply.task.id] = reply.task
         return found
+
+    def attempts_of(self, ids: Iterable[str]) -> dict[str, list[AttemptRecord]]:
+        """Read the attempt logs of tasks, by id; one after the other, because each is a search."""
+        return {id: self.command(TaskAttempts(id)).attempts or [] for id in ids}
 
     # Schedules -----------------------------------------------------------------------------------
 

@@ -40,6 +40,36 @@ def parse_seconds(text: str | None, option: str) -> float | None:
     return value
 
 
+def parse_moment(text: str | None, option: str) -> int | None:
+    """Convert a moment, or how long ago it was, to epoch milliseconds.
+
+    ``10m`` is ten minutes ago; ``2026-01-31``, ``2026-01-31T12:00`` and ``2026-01-31T12:00+01:00``
+    are moments, in UTC unless they say otherwise.
+
+    Parameters
+    ----------
+    text
+        None if the option was not given; then the result is None.
+    option
+        The option's name, for messages.
+    """
+    if text is None:
+        return None
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            ago_s = parse_seconds(text, option)
+        except UsageError:
+            raise UsageError(
+                f"{option} {text!r} is neither a moment (2026-01-31T12:00) nor so long ago (90, "
+                "10m, 2h, 7d)"
+            ) from None
+        assert ago_s is not None
+        return now_ms() - round(ago_s * 1000)
+    return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 def duration(ms: int | float) -> str:
     """Format milliseconds: ``840 ms``, ``1.2 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
     if ms < 1000:

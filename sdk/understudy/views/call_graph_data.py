@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from understudy.obstacles import why_unserved
 from understudy.views.call_graph import Node, attempts, status
+from understudy.views.calls import attempt_json
 from understudy.views.json_data import decoded
 from understudy.views.records import failure, node_of
-from understudy_store.records import HEADER_SITE, PROMISE_WORDS, RESOLVED, PromiseRecord, TaskRecord
+from understudy_store.records import (
+    HEADER_SITE,
+    PROMISE_WORDS,
+    RESOLVED,
+    AttemptRecord,
+    PromiseRecord,
+    TaskRecord,
+)
 
 if TYPE_CHECKING:
     from understudy_broker.protocol.messages import GroupsReport
@@ -27,6 +35,8 @@ class Surroundings:
     nodes_of: Mapping[str, int] = field(default_factory=dict)
     #: id to the reason, of calls whose function no node of their group has
     unserved: Mapping[str, str] = field(default_factory=dict)
+    #: id to the attempts that ended badly; None: they were not read
+    log: Mapping[str, Sequence[AttemptRecord]] | None = None
 
 
 def surroundings(
@@ -76,7 +86,9 @@ def as_data(root: Node, around: Surroundings) -> dict[str, Any]:
     """
     made: dict[str, dict[str, Any]] = {}
     for node in root.walk():
-        made[node.id] = _data(node, around)
+        made[node.id] = data = _data(node, around)
+        if around.log is not None:
+            data["attempt_log"] = [attempt_json(each) for each in around.log.get(node.id, ())]
     for node in root.walk():
         made[node.id]["children"] = [made[child.id] for child in node.children]
     return made[root.id]

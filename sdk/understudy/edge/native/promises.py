@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from understudy.edge.native.bodies import NOTHING
+from understudy.edge.native.call_lists import NEWEST_PARAMETERS
 from understudy.edge.native.calls import CODEC, checked_id, encoded_value, group_name, timeout_ms_of
 from understudy.edge.native.parameters import Parameters
 from understudy.edge.native.problems import Problem
@@ -26,7 +27,7 @@ from understudy_store.records import (
 
 CREATE_PARAMETERS: Final = ("timeout", "tag")
 SEARCH_PARAMETERS: Final = ("state", "prefix", "origin", "tag", "limit", "cursor")
-CALLS_PARAMETERS: Final = (*SEARCH_PARAMETERS, "group", "function")
+CALLS_PARAMETERS: Final = (*SEARCH_PARAMETERS, "group", "function", "order", *NEWEST_PARAMETERS)
 
 #: the message of a failure for which none is given
 _REJECTED: Final = "rejected"
