@@ -56,6 +56,7 @@ class Changes(msgspec.Struct):
             or self.unblocks_removed
             or self.schedules_put
             or self.schedules_deleted
+            or self.attempts
         )
 
 

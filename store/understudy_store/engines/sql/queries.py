@@ -68,7 +68,7 @@ from understudy_store.engines.sql.tables import (
     table,
 )
 from understudy_store.machine.transitions import TASK_TRANSITIONS
-from understudy_store.pending_row import PENDING_COLUMNS
+from understudy_store.pending_row import PENDING_COLUMNS, texts_to_json
 from understudy_store.records import PENDING, RESOLVED, TAG_TIMER, TIMEDOUT, TRUE
 
 _promise = table(Promise)
@@ -121,6 +121,11 @@ _LENGTH: Final[Mapping[str, Callable[[Column[Any]], ColumnElement[int]]]] = {
     "sqlite": func.length,
     "postgresql": func.octet_length,
 }
+#: dialect, and the function that finds a text in another one; 0: it is not there
+_FIND: Final[Mapping[str, Callable[[Column[Any], str], ColumnElement[int]]]] = {
+    "sqlite": func.instr,
+    "postgresql": func.strpos,
+}
 #: what a page of promises is measured by, and one of tasks, and one of schedules
 _PROMISE_SIZES: Final = ("param_data", "value_data", "param_headers", "value_headers", "tags")
 _TASK_SIZES: Final = ("resumes", "awaits", "cause")
@@ -155,6 +160,7 @@ class Queries:
         self._tagged = _TAGGED[dialect.name]
         self._among = _AMONG[dialect.name]
         self._length = _LENGTH[dialect.name]
+        self._find = _FIND[dialect.name]
         pending = select(*(_promise.c[name] for name in PENDING_COLUMNS)).where(_PENDING)
         #: all that is pending, as `pending_row` takes it
         self.pending, _ = self.compiled(pending)
@@ -232,9 +238,9 @@ class Queries:
     def count_calls(self, command: CallSearch, now: int) -> Select[Any]:
         """Select the states of the newest calls that a search is for, each with their number."""
         time = _time_of(command)
-        state = case(
-            (and_(_PENDING, _promise.c.timeout_at <= now), TIMEDOUT), else_=_promise.c.state
-        )
+        lapsed = case((self._tagged(TAG_TIMER, TRUE), RESOLVED), else_=TIMEDOUT)
+        is_lapsed = and_(_PENDING, _promise.c.timeout_at <= now)
+        state = case((is_lapsed, lapsed), else_=_promise.c.state)
         found = self._calls(select(state.label("state")), command, now)
         newest = found.order_by(time.desc(), _promise.c.id.desc()).limit(COUNTED_MAX).subquery()
         return select(newest.c.state, func.count()).group_by(newest.c.state)
@@ -269,10 +275,13 @@ class Queries:
             end = func.substr(_promise.c.error, func.length(_promise.c.error) - len(suffix) + 1)
             query = query.where(or_(_promise.c.error == command.error, end == suffix))
         if command.slow_ms:
-            took = func.coalesce(_promise.c.settled_at, now) - _promise.c.created_at
+            until = case((_promise.c.timeout_at < now, _promise.c.timeout_at), else_=now)
+            took = func.coalesce(_promise.c.settled_at, until) - _promise.c.created_at
             query = query.where(took >= command.slow_ms)
         for key, value in command.tags.items():
-            query = query.where(self._tagged(key, value))
+            # What the text of the tags lacks need not be decoded, which is most of the work.
+            piece = texts_to_json({key: value})[1:-1]
+            query = query.where(self._find(_promise.c.tags, piece) > 0, self._tagged(key, value))
         return _with_prefix(query, _unindexed(_promise.c.id), command.prefix)
 
     def _in_states(self, states: Sequence[str], now: int) -> ColumnElement[bool]:

@@ -52,11 +52,11 @@ class Promise(StoreModel, table=True):
         # For preloads, which hold detached calls too. No other promise is in it.
         _partial("promise_detached", DETACHED, "branch"),
         # For lists of root calls, the newest first. No other promise is in them.
-        _partial("call_created", CALLS, "created_at", "id"),
-        _partial("call_function", CALLS, "function", "created_at", "id"),
-        _partial("call_group", CALLS, "group_name", "created_at", "id"),
-        _partial("call_live", LIVE_CALLS, "created_at", "id"),
-        _partial("call_failed", FAILED_CALLS, "settled_at", "id"),
+        _partial("call_created", CALLS, "created_at"),
+        _partial("call_function", CALLS, "function", "created_at"),
+        _partial("call_group", CALLS, "group_name", "created_at"),
+        _partial("call_live", LIVE_CALLS, "created_at"),
+        _partial("call_failed", FAILED_CALLS, "settled_at"),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)

@@ -19,11 +19,11 @@ _CALLS = "function IS NOT NULL"
 _FAILED = "state IN ('rejected', 'rejected_canceled', 'rejected_timedout')"
 #: name, condition and columns of each index
 _INDEXES = (
-    ("call_created", _CALLS, ["created_at", "id"]),
-    ("call_function", _CALLS, ["function", "created_at", "id"]),
-    ("call_group", _CALLS, ["group_name", "created_at", "id"]),
-    ("call_live", f"{_CALLS} AND state = 'pending'", ["created_at", "id"]),
-    ("call_failed", f"{_CALLS} AND {_FAILED}", ["settled_at", "id"]),
+    ("call_created", _CALLS, ["created_at"]),
+    ("call_function", _CALLS, ["function", "created_at"]),
+    ("call_group", _CALLS, ["group_name", "created_at"]),
+    ("call_live", f"{_CALLS} AND state = 'pending'", ["created_at"]),
+    ("call_failed", f"{_CALLS} AND {_FAILED}", ["settled_at"]),
 )
 #: failed calls whose ids are in memory at a time; of their values one is
 _CHUNK_ROWS = 500
