@@ -21,9 +21,13 @@ Place: TypeAlias = tuple[int, str]
 def call_of(row: Row) -> CallRecord | None:
     """Return the root call in a row, projected already; None if it has none."""
     function = function_of(row)
+    return None if function is None else call_record(row, function, error_of(row.promise))
+
+
+def call_record(row: Row, function: str, error: str | None) -> CallRecord:
+    """Return the root call in a row, of which payloads and headers need not be there."""
     promise, task = row.promise, row.task
-    if function is None or task is None:
-        return None
+    assert task is not None, "a root call has a task"
     return CallRecord(
         promise.id,
         function,
@@ -35,7 +39,7 @@ def call_of(row: Row) -> CallRecord | None:
         promise.timeout_at,
         task.started_at,
         promise.settled_at,
-        error_of(promise),
+        error,
         task.failures,
         task.deaths,
         task.cause,

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import CompoundSelect, Connection, Select
 
-from understudy_store.calls import call_cursor, call_of, place_of
+from understudy_store.calls import call_cursor, call_record, place_of
 from understudy_store.commands import (
     CallSearch,
     PromiseSearch,
@@ -21,7 +21,7 @@ from understudy_store.commands import (
 from understudy_store.engines.base import Read
 from understudy_store.engines.searches import call_bytes, page
 from understudy_store.engines.sql.queries import Queries
-from understudy_store.engines.sql.rows import attempt_of, row_of, schedule_of
+from understudy_store.engines.sql.rows import PROMISE_COLUMNS, attempt_of, row_of, schedule_of
 from understudy_store.machine.projection import projected, projected_row
 
 #: Executes a query and returns its rows; of those that are not taken it need not read any.
@@ -29,6 +29,8 @@ Ask: TypeAlias = Callable[[Select[Any] | CompoundSelect[Any]], Iterable[Sequence
 
 #: rows that are in memory at a time before they are taken
 _ROWS_AT_ONCE: Final = 256
+_FUNCTION: Final = PROMISE_COLUMNS.index("function")
+_ERROR: Final = PROMISE_COLUMNS.index("error")
 _id_of: Final = itemgetter(0)
 _size_of: Final = itemgetter(1)
 
@@ -90,8 +92,10 @@ def _page(found: Iterable[Sequence[Any]], limit: int) -> tuple[list[str], str | 
 
 def _calls(queries: Queries, search: CallSearch, now: int, ask: Ask) -> Reply:
     """Answer a search of root calls; with their number by state, if that is asked for."""
-    rows = (projected_row(row_of(row), now) for row in ask(queries.search_calls(search, now)))
-    calls = (call for row in rows if (call := call_of(row)) is not None)
+    calls = (
+        call_record(projected_row(row_of(values), now), values[_FUNCTION], values[_ERROR])
+        for values in ask(queries.search_calls(search, now))
+    )
     key = lambda call: call_cursor(place_of(call, search))  # noqa: E731 - it needs the search
     kept, cursor = page(calls, search.limit, key, call_bytes)
     counts = None
