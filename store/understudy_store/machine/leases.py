@@ -20,7 +20,9 @@ def acquire(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
     """Move to acquired: the only arrow that counts up the version (semantics: property 10)."""
     if task.warm is not None and task.warm != pid:
         task_moves.forget_warm_node(s, task, "moved")
-    task.queued_at = task.due_at
+    due_at = task.due_at
+    # A command may acquire it before its delay is over.
+    task.queued_at = now if due_at is None or due_at > now else due_at
     task_moves.move(s, task, "acquire")
     task.version += 1
     task.resumes = None
