@@ -155,12 +155,12 @@ def main() -> None:
         engine = SqliteEngine(path)
         engine.load()
         for options, command in searches(now):
-            times_ms = []
+            times_ms, found = [], 0
             for _ in range(REPEATS):
                 began = time.perf_counter()
                 reply = engine.search(Read(command, now), _TIME_LIMIT_S)
                 times_ms.append((time.perf_counter() - began) * 1000)
-            found = sum((reply.counts or {}).values())
+                found = sum((reply.counts or {}).values())
             first, middle = times_ms[0], statistics.median(times_ms)
             print(f"calls {options:32} {first:8.1f} ms first {middle:8.1f} ms  {found:6,} counted")
         began = time.perf_counter()

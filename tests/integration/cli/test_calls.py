@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,10 +30,10 @@ def test_what_runs_what_failed_and_what_attempts_said(cli: Cli, url: str) -> Non
             return ctx.info.attempt
 
         @node.register
-        def order(ctx: Context, number: int):
+        def order(ctx: Context, number: int) -> Generator[Any, Any, str]:
             yield ctx.rpc(pay, number)
             answer = yield ctx.promise(id=f"{ctx.id}.answer")
-            return (yield answer)
+            return str((yield answer))
 
         made = node.options(target="shop", tags={"customer": "ann"})
         waiting = made.rpc("order-1", order, 2)

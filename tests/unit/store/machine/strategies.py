@@ -85,23 +85,24 @@ def tasks(draw: st.DrawFn, id_: str, target: str) -> TaskRecord:
     resumes = tuple(draw(st.lists(ids, max_size=2, unique=True)))
     version = draw(st.integers(0, 3))
     deaths, cause = draw(st.integers(0, 3)), draw(st.none() | texts)
-    shown = {
-        "node": draw(st.none() | texts),
-        "started_at": draw(st.none() | moments),
-        "suspensions": draw(st.integers(0, 2)),
-    }
+    node, started_at = draw(st.none() | texts), draw(st.none() | moments)
+    suspensions = draw(st.integers(0, 2))
     if state == "acquired":
         pid, ttl = draw(texts.filter(bool)), draw(times)
         failures = draw(st.integers(0, 3))
         return TaskRecord(
             *(id_, state, version, target, pid, ttl, draw(times), None, resumes),
             *(failures, deaths, cause),
-            **shown,
+            node=node,
+            started_at=started_at,
+            suspensions=suspensions,
         )
     retry_at = draw(times) if state == "pending" else None
     return TaskRecord(
         *(id_, state, version, target, None, None, None, retry_at, resumes, 0, deaths, cause),
-        **shown,
+        node=node,
+        started_at=started_at,
+        suspensions=suspensions,
     )
 
 
