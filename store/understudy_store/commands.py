@@ -7,14 +7,17 @@ held or not in that state, 413 too large, 422 not possible for this kind of prom
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
     EMPTY,
+    FAILED_STATES,
     PLAN,
+    AttemptRecord,
+    CallRecord,
     PromiseRecord,
     SchedulePlan,
     ScheduleRecord,
@@ -158,7 +161,8 @@ class TaskFulfill(Command, tag="task.fulfill", frozen=True):
 class TaskRelease(Command, tag="task.release", frozen=True):
     """Give a task back for `delay` milliseconds; `failed`: because the function raised.
 
-    `cause` is the failure, for people; an empty one leaves the task's cause.
+    `cause` is the failure, for people; an empty one leaves the task's cause. `error` is the class
+    of the exception, for the attempt log.
     """
 
     id: str
@@ -166,6 +170,7 @@ class TaskRelease(Command, tag="task.release", frozen=True):
     delay: int = 0
     failed: bool = False
     cause: str = ""
+    error: str = ""
 
 
 class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
@@ -215,6 +220,55 @@ class TaskSearch(Command, tag="task.search", frozen=True):
     group: str | None = None
     limit: int = 100
     cursor: str | None = None
+
+
+class TaskAttempts(Command, tag="task.attempts", frozen=True):
+    """Read what the attempt log has of a task, in order; nothing, if there is no such task."""
+
+    id: str
+
+
+class CallSearch(Command, tag="call.search", frozen=True):
+    """A page of root calls, the newest first; `cursor` is the last page's ``reply.cursor``.
+
+    All conditions must hold. If only failed `states` are asked for, the calls are ordered by the
+    times of their ends, and `since` and `until` are about these; else by those of their creation.
+
+    Attributes
+    ----------
+    states
+        Empty: any.
+    error
+        The class of the exception, with or without its module.
+    since, until
+        Epoch milliseconds, the first included and the second not.
+    slow_ms
+        Only calls that have taken so long, from creation to end, or to this moment.
+    counts
+        Also count the calls by state, the newest `COUNTED_MAX` of all that match.
+    """
+
+    states: tuple[str, ...] = ()
+    function: str | None = None
+    group: str | None = None
+    error: str | None = None
+    tags: dict[str, str] = {}
+    prefix: str = ""
+    since: int | None = None
+    until: int | None = None
+    slow_ms: int = 0
+    limit: int = 100
+    cursor: str | None = None
+    counts: bool = False
+
+    @property
+    def by_end(self) -> bool:
+        """True if the calls are ordered by the times of their ends."""
+        return bool(self.states) and set(self.states) <= set(FAILED_STATES)
+
+
+#: calls that a search counts by state, at most
+COUNTED_MAX: Final = 10_000
 
 
 class ScheduleCreate(Command, tag="schedule.create", frozen=True):
@@ -340,6 +394,8 @@ StoreCommand: TypeAlias = (
     | TaskGet
     | TaskPreload
     | TaskSearch
+    | TaskAttempts
+    | CallSearch
     | ScheduleCreate
     | SchedulePut
     | ScheduleUpdate
@@ -353,7 +409,9 @@ StoreCommand: TypeAlias = (
 )
 
 #: Answered by the engine after the commit of their batch, because history is not in memory.
-ReadCommand: TypeAlias = TaskPreload | PromiseSearch | TaskSearch | ScheduleSearch
+ReadCommand: TypeAlias = (
+    TaskPreload | PromiseSearch | TaskSearch | TaskAttempts | CallSearch | ScheduleSearch
+)
 
 
 class Reply(msgspec.Struct, array_like=True, gc=False):
@@ -378,6 +436,11 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     progress: tuple[ProgressRecord, ...] | None = None
     #: the next occurrences of a schedule, epoch milliseconds
     times: list[int] | None = None
+    #: a page of root calls; with their number by state, if that was asked for
+    calls: list[CallRecord] | None = None
+    counts: dict[str, int] | None = None
+    #: what the attempt log has of a task
+    attempts: list[AttemptRecord] | None = None
 
     @property
     def ok(self) -> bool:

@@ -34,6 +34,7 @@ from understudy_broker.protocol.messages import (
 )
 from understudy_store.addresses import InvalidAddressError, group_of
 from understudy_store.commands import (
+    CallSearch,
     PromiseAnnounce,
     PromiseCancel,
     PromiseCreate,
@@ -55,6 +56,7 @@ from understudy_store.commands import (
     ScheduleTrigger,
     ScheduleUpdate,
     TaskAcquire,
+    TaskAttempts,
     TaskContinue,
     TaskCreate,
     TaskFence,
@@ -266,6 +268,10 @@ class Authorization:
                 return case.read((awaited_id, awaiter))
             case PromiseRegisterListener(awaited=awaited_id, address=address):
                 return case.read((awaited_id,)) or case.call(address)
+            case TaskAttempts(id=id_):
+                return case.read((id_,))
+            case CallSearch(prefix=prefix):
+                return case.search(prefix, None)
             case PromiseSearch(prefix=prefix, origin=origin):
                 return case.search(prefix, origin)
             case TaskSearch(group=group):

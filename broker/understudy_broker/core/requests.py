@@ -44,6 +44,7 @@ from understudy_broker.protocol.messages import (
 from understudy_broker.protocol.placement import own_command
 from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
+    CallSearch,
     PromiseAnnounce,
     PromiseGet,
     PromiseOccur,
@@ -55,6 +56,7 @@ from understudy_store.commands import (
     ScheduleCreate,
     ScheduleSearch,
     TaskAcquire,
+    TaskAttempts,
     TaskCreate,
     TaskFence,
     TaskFulfill,
@@ -135,6 +137,8 @@ class RequestHandlers:
             PromiseSearch: self._search,
             TaskSearch: self._search,
             ScheduleSearch: self._search,
+            TaskAttempts: self._search,
+            CallSearch: self._search,
             TaskCreate: self._apply_for_own_pid,
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,

@@ -163,6 +163,8 @@ def take(s: State) -> Changes:
         changes.schedules_put = [known[each] for each in s.schedules_dirty if each in known]
         changes.schedules_deleted = [each for each in s.schedules_dirty if each not in known]
         s.schedules_dirty = {}
+    if s.attempts:
+        changes.attempts, s.attempts = s.attempts, []
     for settled in s.leaving:
         del s.promises[settled]
     s.leaving = {}

@@ -63,6 +63,8 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.TaskGet: tasks.get,
     c.TaskPreload: tasks.preload,
     c.TaskSearch: tasks.search,
+    c.TaskAttempts: tasks.attempts,
+    c.CallSearch: tasks.search_calls,
     c.ScheduleCreate: schedules.create,
     c.SchedulePut: schedules.put,
     c.ScheduleUpdate: schedules.update,
@@ -94,6 +96,8 @@ class Machine:
         self.state: Final = State(config)
         #: questions that change nothing
         self.view: Final = MachineView(self.state)
+        #: where nodes run: whoever knows it notes it, for the attempt log
+        self.hosts: Final = self.state.hosts
 
     # ---- history and restart --------------------------------------------------------------------
 

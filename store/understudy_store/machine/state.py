@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from understudy_store.commands import PromiseOccur, PromiseSupersede
+from understudy_store.machine.hosts import Hosts
 from understudy_store.machine.live import (
     Holder,
     MachineConfig,
@@ -26,6 +27,7 @@ from understudy_store.records import (
     TAG_PARENT,
     TAG_SCOPE,
     TASK_STATES,
+    AttemptRecord,
     PromiseRecord,
     ScheduleRecord,
     TaskState,
@@ -50,6 +52,7 @@ class State:
         "ahead",
         "asked",
         "asks",
+        "attempts",
         "awaiters_elsewhere",
         "callbacks_new",
         "callbacks_removed",
@@ -61,6 +64,7 @@ class State:
         "dirty",
         "followed",
         "holders",
+        "hosts",
         "idle",
         "idle_before",
         "in_flight",
@@ -151,6 +155,8 @@ class State:
         #: True if the unblock is added, False if it is removed
         self.unblocks_dirty: dict[tuple[str, str], bool] = {}
         self.schedules_dirty: dict[str, None] = {}
+        self.attempts: list[AttemptRecord] = []
+        self.hosts = Hosts()
         #: batches that were taken and are not durable yet
         self.in_flight = 0
         # History in memory: settled promises that leave at the next take.

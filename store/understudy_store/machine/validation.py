@@ -13,10 +13,12 @@ from typing import Final
 from unicodedata import category
 
 from understudy_store import addresses
+from understudy_store.calls import call_place
 from understudy_store.commands import Reply
 from understudy_store.limits import DURATION_MS_MAX, Limits
 from understudy_store.machine.transitions import SETTLE_EVENTS, PromiseEvent
 from understudy_store.records import (
+    ERROR_CHARS_MAX,
     TAG_BRANCH,
     TAG_DELAY,
     TAG_EXTERNAL,
@@ -260,6 +262,22 @@ def check_cause(limits: Limits, cause: str, what: str = "cause") -> None:
         raise Refusal(400, f"{what} has {len(cause)} characters; at most {most} are allowed")
     if _NOT_IN_TEXT.search(cause):
         raise Refusal(400, f"{what} contains a character that is not text")
+
+
+def check_error(error: str) -> None:
+    """Check the class of an exception with which a task is released."""
+    if len(error) > ERROR_CHARS_MAX:
+        raise Refusal(
+            400, f"error has {len(error)} characters; at most {ERROR_CHARS_MAX} are allowed"
+        )
+    if _NOT_IN_TEXT.search(error):
+        raise Refusal(400, "error contains a character that is not text")
+
+
+def check_call_cursor(cursor: str) -> None:
+    """Check that a search of calls has given this cursor."""
+    if call_place(cursor) is None:
+        raise Refusal(400, "the cursor is none that a search of calls has given")
 
 
 def check_page(limits: Limits, limit: int) -> None:

@@ -15,6 +15,7 @@ from understudy.edge.native.paths import path_of
 from understudy.edge.native.problems import MEDIA_TYPE
 from understudy.options import VERSION_MAX
 from understudy.schedules import TIMES_MAX
+from understudy.states import CALL_STATES
 from understudy_store.records import CATCH_UPS, OVERLAPS
 
 #: functions that are described, by group and name; beyond them there is the general path
@@ -302,6 +303,25 @@ _CALL_PARAMETERS: Final = [
     _query("id", "the id of the call", ID_TEXT),
     *map(_parameter, ("wait", "timeout", "delay", "version", "priority", "tag", "unknown", "key")),
 ]
+_CALL_STATE: Final = _query(
+    "state",
+    "only those in this state; failed is rejected or timedout, and is for order=newest",
+    {"enum": list(CALL_STATES)},
+)
+#: the parameters of lists of calls from the newest on
+_NEWEST: Final = [
+    _query(
+        "order",
+        "newest: only calls that begin a call graph, the newest first; any of the parameters "
+        "below asks for that",
+        {"enum": ["id", "newest"]},
+    ),
+    _query("since", "only calls from so long ago on: 1h, 7d", _DURATION),
+    _query("until", "only calls from before so long ago", _DURATION),
+    _query("error", "only calls that failed with this class of exception"),
+    _query("slow", "only calls that have taken so long", _DURATION),
+    _query("counts", "also count them by state, the newest 10,000", {"enum": ["true", "false"]}),
+]
 _TIME: Final = {"type": "integer", "description": "milliseconds since 1970"}
 _TIME_OR_NULL: Final = {"type": ["integer", "null"], "description": "milliseconds since 1970"}
 _VALUE: Final = {
@@ -357,6 +377,48 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "timeout_at",
             "settled_at",
         ],
+    },
+    "Call": {
+        "type": "object",
+        "description": "A call that begins a call graph, as `understudy calls --json` shows it.",
+        "properties": {
+            "id": {"type": "string"},
+            "function": {"type": ["string", "null"]},
+            "group": {"type": "string"},
+            "state": {"enum": ["pending", "resolved", "rejected", "canceled", "timedout"]},
+            "status": {"type": "string"},
+            "created_at": _TIME,
+            "started_at": _TIME_OR_NULL,
+            "settled_at": _TIME_OR_NULL,
+            "timeout_at": _TIME,
+            "duration_ms": {"type": "integer"},
+            "attempts": {"type": "integer"},
+            "deaths": {"type": "integer"},
+            "suspensions": {"type": "integer"},
+            "error_class": {"type": ["string", "null"]},
+            "cause": {"type": ["string", "null"]},
+            "node": {"type": ["string", "null"]},
+            "logged_attempts": {"type": "integer"},
+            "tags": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+        "required": ["id", "function", "group", "state", "created_at", "duration_ms"],
+    },
+    "Attempt": {
+        "type": "object",
+        "description": "An attempt at a call that ended badly.",
+        "properties": {
+            "number": {"type": "integer"},
+            "version": {"type": "integer"},
+            "end": {"enum": ["raised", "released", "died", "parked"]},
+            "node": {"type": ["string", "null"]},
+            "host": {"type": ["string", "null"]},
+            "queued_at": _TIME_OR_NULL,
+            "started_at": _TIME_OR_NULL,
+            "ended_at": _TIME,
+            "error_class": {"type": ["string", "null"]},
+            "text": {"type": ["string", "null"]},
+        },
+        "required": ["number", "end", "ended_at"],
     },
     "Schedule": {
         "type": "object",
@@ -442,6 +504,14 @@ def _page(name: str) -> dict[str, Any]:
     }
 
 
+def _calls_page() -> dict[str, Any]:
+    """Return a page of promises, or of calls with their number by state."""
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    newest = _page("Call")
+    newest["properties"] = {**newest["properties"], "counts": counts}
+    return {"anyOf": [_page("Promise"), newest]}
+
+
 def _operation_of(
     operation_id: str, summary: str, responses: Mapping[str, Any], **more: Any
 ) -> dict[str, Any]:
@@ -524,6 +594,17 @@ def _paths() -> dict[str, dict[str, Any]]:
             parameters=_ID,
         )
     }
+    calls["/calls/{id}/attempts"] = {
+        "get": _operation_of(
+            "calls.attempts",
+            "Read the attempts at a call that ended badly",
+            {
+                "200": _response("The first three and the last twenty.", _page("Attempt")),
+                **_problems(404, 413, *_ANY),
+            },
+            parameters=_ID,
+        )
+    }
     calls["/calls/{id}/tree/events"] = {
         "get": _operation_of(
             "calls.tree_events",
@@ -560,9 +641,9 @@ def _paths() -> dict[str, dict[str, Any]]:
         "/calls": {
             "get": _operation_of(
                 "calls.list",
-                "List calls, in the order of their ids",
-                {"200": _response("A page.", _page("Promise")), **_problems(*_ANY)},
-                parameters=[*searches, group, function],
+                "List calls, in the order of their ids or from the newest on",
+                {"200": _response("A page.", _calls_page()), **_problems(413, *_ANY)},
+                parameters=[_CALL_STATE, *searches[1:], group, function, *_NEWEST],
             )
         },
         "/promises": {
