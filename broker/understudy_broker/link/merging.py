@@ -136,9 +136,12 @@ def _merge_groups(one: GroupInfo, other: GroupInfo) -> GroupInfo:
 
 def _merge_nodes(one: NodeInfo, other: NodeInfo) -> NodeInfo:
     """Merge the views that two brokers have of one node; the one that heard it last knows best."""
+    told = one if one.blocked or not other.blocked else other
     return msgspec.structs.replace(
         one,
         credit=one.credit + other.credit,
         held=one.held + other.held,
         silent_ms=min(one.silent_ms, other.silent_ms),
+        blocked=told.blocked,
+        blocked_ms=told.blocked_ms,
     )

@@ -30,6 +30,8 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
                         "held": node.held,
                         "concurrency": node.concurrency,
                         "silent_ms": node.silent_ms,
+                        "blocked": node.blocked or None,
+                        "blocked_ms": node.blocked_ms,
                         "functions": list(node.functions),
                     }
                     for node in group.nodes

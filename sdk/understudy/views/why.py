@@ -271,6 +271,8 @@ class _Walk:
             )
         told = [self._facts.progress.get(each) for each in (task.id, *steps)]
         far = "; ".join(text for each in told if (text := progress_text(each)))
+        if node.blocked:
+            crowd = f"{crowd}; for {duration(node.blocked_ms)} {node.blocked}"
         return Reason(f"runs on {place}{crowd}{doing}{f'; it says: {far}' if far else ''}")
 
     def _queued(self, record: PromiseRecord, task: TaskRecord) -> Reason:
@@ -335,6 +337,8 @@ def _of_nodes(group: GroupInfo) -> Iterable[Reason]:
                 "keeps its process from running Python, or it is stopped or cut off",
                 f"on {node.host}: py-spy dump --pid {node.os_pid}",
             )
+        elif node.blocked:
+            yield Reason(f"node {node.name}: for {duration(node.blocked_ms)} {node.blocked}")
     if group.queued and not any(map(_has_room, group.nodes)):
         yield Reason(_load(group), _more_nodes(group))
 

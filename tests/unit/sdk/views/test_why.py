@@ -125,6 +125,15 @@ def test_a_running_call_says_how_far_it_is_or_waits_for_others() -> None:
     assert reason.ids == ("p.2",)
 
 
+def test_a_blocked_node_names_the_line() -> None:
+    line = "its trio loop is blocked by app.py:7 in f"
+    blocked = msgspec.structs.replace(NODE, blocked=line, blocked_ms=12_000)
+    [reason] = explain(pending("p"), tasks=(task("p", "acquired"),), report=groups(blocked)).reasons
+    assert reason.text.endswith(f"on host-a); for 12 s {line}")
+    [reason] = explain_group("g", Facts(NOW, groups(blocked))).reasons
+    assert reason.text == f"node n-1: for 12 s {line}"
+
+
 def test_retries_delays_and_parked_tasks() -> None:
     cause = "attempt 1 of 6 failed: ConnectionError: bank is away"
     retried = task("p", "pending", failures=1, retry_at=NOW + 60_000, cause=cause)
