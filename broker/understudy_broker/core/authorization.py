@@ -240,7 +240,7 @@ class Authorization:
                 return case.held(id_) or case.read(others)
             case PromiseWatch(ids=ids):
                 return case.read(ids)
-            case PromiseGet(id=id_) | TaskGet(id=id_):
+            case PromiseGet(id=id_) | TaskGet(id=id_) | TaskAttempts(id=id_):
                 return case.read((id_,))
             case PromiseCreate() | TaskCreate():
                 return case.create(command)
@@ -256,8 +256,6 @@ class Authorization:
                 return case.read((awaited_id, awaiter))
             case PromiseRegisterListener(awaited=awaited_id, address=address):
                 return case.read((awaited_id,)) or case.call(address)
-            case TaskAttempts(id=id_):
-                return case.read((id_,))
             case CallSearch(prefix=prefix):
                 return case.search(prefix, None)
             case PromiseSearch(prefix=prefix, origin=origin):
