@@ -351,6 +351,17 @@ class Connection:
         self._peer.on_ready = on_ready
         self.serve(joins=joins)
 
+    def turns(self) -> bool:
+        """Return whether the loops turn: those of functions, and this connection's own.
+
+        Called on a thread that may wait two seconds for that.
+        """
+        from understudy.client.node_monitor import NodeMonitor
+
+        if self._node is None or self._loop is None:
+            return True
+        return NodeMonitor(self._node, self._loop, lambda: self.is_ready).live().status == 200
+
     def _on_register(self) -> None:
         """Have the broker told of a function that was registered after the hello."""
         if self._started and not self._ended and self.os_pid == os.getpid():

@@ -73,6 +73,7 @@ class ConnectionPort(Protocol):
     def serve_dedicated(
         self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
     ) -> None: ...
+    def turns(self) -> bool: ...
 
 
 class Stoppable(Protocol):
