@@ -62,7 +62,12 @@ def told_at_the_end() -> str:
 
 
 def test_the_environment_loses_what_names_it(manager: Manager) -> None:
-    environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": "", "A": ""}
+    environ = {
+        "NOTIFY_SOCKET": manager.address,
+        "WATCHDOG_USEC": "20000",
+        "WATCHDOG_PID": "",
+        "A": "",
+    }
     take_service_manager(environ).beat_while(lambda: True)
     assert environ == {"A": ""}
     assert manager.heard() == "WATCHDOG=1"
