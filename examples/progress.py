@@ -44,7 +44,8 @@ def copy_book(ctx: Context, pages: int) -> int:
 
 
 @runtime.register
-def convert(_ctx: Context) -> None:
+def convert(ctx: Context) -> None:
+    ctx.progress(text="converts")
     begun.release()
     try:
         subprocesses.run(["sleep", "600"])

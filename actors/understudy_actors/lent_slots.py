@@ -16,7 +16,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from understudy_actors.interpreter.routine import Routine
 
 
 class Lender(Protocol):
@@ -27,6 +30,13 @@ class Lender(Protocol):
 
     def take_back(self) -> None:
         """Note that the caller goes on."""
+
+
+class RunLender(Lender, Protocol):
+    """The run of a coroutine."""
+
+    @property
+    def routine(self) -> Routine: ...
 
 
 class _Thread(threading.local):
@@ -42,7 +52,7 @@ class _Thread(threading.local):
 _THREAD = _Thread()
 
 #: the run of the coroutine that the caller belongs to
-_RUN: ContextVar[Lender | None] = ContextVar("_RUN", default=None)
+_RUN: ContextVar[RunLender | None] = ContextVar("_RUN", default=None)
 
 
 def join(lender: Lender) -> None:
@@ -50,9 +60,15 @@ def join(lender: Lender) -> None:
     _THREAD.lender = lender
 
 
-def join_run(lender: Lender) -> None:
+def join_run(lender: RunLender) -> None:
     """Make what runs with the current context variables a part of a coroutine's run."""
     _RUN.set(lender)
+
+
+def routine_here() -> Routine | None:
+    """Return the routine of the coroutine that the caller is a part of; None: of none."""
+    lender = _RUN.get()
+    return None if lender is None else lender.routine
 
 
 def _after_fork_in_child() -> None:

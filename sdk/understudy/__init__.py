@@ -16,6 +16,7 @@ Examples
 """
 
 from understudy._version import __version__
+from understudy.calls import Attempt, Calls, StoredCall
 from understudy.context import Context
 from understudy.current_context import current
 from understudy.errors import (
@@ -87,12 +88,15 @@ __all__ = [
     "current",
     "poll",
     # looking into the store and the broker
+    "Attempt",
+    "Calls",
     "Group",
     "Groups",
     "Node",
     "Promises",
     "Schedule",
     "Schedules",
+    "StoredCall",
     "StoredPromise",
     # retry policies
     "Constant",

@@ -88,7 +88,7 @@ class Context:
     140
     """
 
-    __slots__ = ("__weakref__", "_env", "_log", "_run")
+    __slots__ = ("_env", "_log", "_run")
 
     def __init__(self, run: RunView, env: NodeView) -> None:
         self._run = run

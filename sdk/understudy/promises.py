@@ -15,6 +15,7 @@ from understudy.errors import ConfigurationError
 from understudy.options import LIMITS, check_int, check_tags, check_text, seconds
 from understudy.renamed import warn_renamed
 from understudy.states import stored_name
+from understudy_actors.error_classes import error_class
 from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_store.commands import (
     PromiseCancel,
@@ -25,6 +26,7 @@ from understudy_store.commands import (
 )
 from understudy_store.limits import DATE_MAX_S
 from understudy_store.records import (
+    HEADER_ERROR,
     HEADER_FUNCTION,
     HEADER_KIND,
     PROMISE_WORDS,
@@ -332,7 +334,8 @@ class Promises:
         if not isinstance(raised, BaseException):
             raise ConfigurationError(f"error={error!r}: it must be an exception or a text")
         data = self._session.env.values.encode_error(raised)
-        return self._one(f"reject({id!r})", PromiseSettle(check_id(id), REJECTED, Value({}, data)))
+        value = Value({HEADER_ERROR: error_class(raised)}, data)
+        return self._one(f"reject({id!r})", PromiseSettle(check_id(id), REJECTED, value))
 
     def cancel(self, id: str) -> StoredPromise:
         """Cancel a promise and, in its call graph, everything that it still waits for.

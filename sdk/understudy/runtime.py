@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
 
+from understudy.calls import Calls
 from understudy.client.address import broker_address
 from understudy.client.caller import Caller
 from understudy.client.node_environment import NodeEnvironment
@@ -127,6 +128,8 @@ class Runtime:
     ----------
     promises : Promises
         The promises in the store.
+    calls : Calls
+        The calls in the store that begin a call graph, as lists show them.
     schedules : Schedules
         The schedules in the store.
     task_source : str or None
@@ -151,6 +154,7 @@ class Runtime:
     """
 
     promises: Promises
+    calls: Calls
     schedules: Schedules
 
     def __init__(
@@ -195,6 +199,7 @@ class Runtime:
         )
         self.task_source = self.session.task_source and self.session.task_source.target
         self.promises = Promises(self.session)
+        self.calls = Calls(self.session)
         self.schedules = Schedules(self.session, UNSET)
         self._caller = Caller(self.session, UNSET)
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from understudy_store.pending_row import PendingRow
-from understudy_store.records import PromiseRecord, Row, ScheduleRecord
+from understudy_store.records import AttemptRecord, PromiseRecord, Row, ScheduleRecord
 from understudy_store.slots import slot_of
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ class Changes(msgspec.Struct):
     unblocks_removed: list[tuple[str, str]] = []
     schedules_put: list[ScheduleRecord] = []
     schedules_deleted: list[str] = []
+    #: Attempts for the log, of promises that are among the rows; see `AttemptRecord`.
+    attempts: list[AttemptRecord] = []
 
     def __bool__(self) -> bool:
         return bool(
@@ -54,6 +56,7 @@ class Changes(msgspec.Struct):
             or self.unblocks_removed
             or self.schedules_put
             or self.schedules_deleted
+            or self.attempts
         )
 
 

@@ -7,14 +7,19 @@ held or not in that state, 413 too large, 422 not possible for this kind of prom
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
 from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
     EMPTY,
+    FAILED_STATES,
+    PLAN,
+    AttemptRecord,
+    CallRecord,
     PromiseRecord,
+    SchedulePlan,
     ScheduleRecord,
     TaskRecord,
     Value,
@@ -86,6 +91,13 @@ class PromiseOccur(Command, tag="promise.occur", frozen=True):
     tags: dict[str, str]
 
 
+class PromiseSupersede(Command, tag="promise.supersede", frozen=True):
+    """Cancel the last call of a schedule, which is in another slot: the next takes its place."""
+
+    schedule: str
+    id: str
+
+
 class PromiseSearch(Command, tag="promise.search", frozen=True):
     """A page of promises in the order of ids; `cursor` is the last page's ``reply.cursor``."""
 
@@ -149,7 +161,8 @@ class TaskFulfill(Command, tag="task.fulfill", frozen=True):
 class TaskRelease(Command, tag="task.release", frozen=True):
     """Give a task back for `delay` milliseconds; `failed`: because the function raised.
 
-    `cause` is the failure, for people; an empty one leaves the task's cause.
+    `cause` is the failure, for people; an empty one leaves the task's cause. `error` is the class
+    of the exception, for the attempt log.
     """
 
     id: str
@@ -157,6 +170,7 @@ class TaskRelease(Command, tag="task.release", frozen=True):
     delay: int = 0
     failed: bool = False
     cause: str = ""
+    error: str = ""
 
 
 class TaskHeartbeat(Command, tag="task.heartbeat", frozen=True):
@@ -208,8 +222,60 @@ class TaskSearch(Command, tag="task.search", frozen=True):
     cursor: str | None = None
 
 
+class TaskAttempts(Command, tag="task.attempts", frozen=True):
+    """Read what the attempt log has of a task, in order; nothing, if there is no such task."""
+
+    id: str
+
+
+class CallSearch(Command, tag="call.search", frozen=True):
+    """A page of root calls, the newest first; `cursor` is the last page's ``reply.cursor``.
+
+    All conditions must hold. If only failed `states` are asked for, the calls are ordered by the
+    times of their ends, and `since` and `until` are about these; else by those of their creation.
+
+    Attributes
+    ----------
+    states
+        Empty: any.
+    error
+        The class of the exception, with or without its module.
+    since, until
+        Epoch milliseconds, the first included and the second not.
+    slow_ms
+        Only calls that have taken so long, from creation to end, or to this moment.
+    counts
+        Also count the calls by state, the newest `COUNTED_MAX` of all that match.
+    """
+
+    states: tuple[str, ...] = ()
+    function: str | None = None
+    group: str | None = None
+    error: str | None = None
+    tags: dict[str, str] = {}
+    prefix: str = ""
+    since: int | None = None
+    until: int | None = None
+    slow_ms: int = 0
+    limit: int = 100
+    cursor: str | None = None
+    counts: bool = False
+
+    @property
+    def by_end(self) -> bool:
+        """True if the calls are ordered by the times of their ends."""
+        return bool(self.states) and set(self.states) <= set(FAILED_STATES)
+
+
+#: calls that a search counts by state, at most
+COUNTED_MAX: Final = 10_000
+
+
 class ScheduleCreate(Command, tag="schedule.create", frozen=True):
-    """Create a promise at each time of `cron` (UTC), for `promise_timeout` milliseconds from it."""
+    """Create a promise at each time of `cron` (UTC), for `promise_timeout` milliseconds from it.
+
+    A schedule of that id that exists is returned as it is.
+    """
 
     id: str
     cron: str
@@ -217,6 +283,77 @@ class ScheduleCreate(Command, tag="schedule.create", frozen=True):
     promise_timeout: int
     promise_param: Value = EMPTY
     promise_tags: dict[str, str] = {}
+
+
+class SchedulePut(Command, tag="schedule.put", frozen=True):
+    """Create a schedule with a plan; with `replace`, change the one of that id if it exists.
+
+    It stays paused if it is, and the calls that it has made stay. Without `replace`, the schedule
+    that exists is returned, and the asker sees whether it is what was asked for: only the asker can
+    compare sealed arguments.
+    """
+
+    id: str
+    cron: str
+    promise_id: str
+    promise_timeout: int
+    promise_param: Value = EMPTY
+    promise_tags: dict[str, str] = {}
+    plan: SchedulePlan = PLAN
+    replace: bool = False
+
+
+class ScheduleUpdate(Command, tag="schedule.update", frozen=True):
+    """Change when a schedule is due and how; what is None stays.
+
+    What it calls stays in any case, and in whose name: `SchedulePut` changes that.
+    """
+
+    id: str
+    cron: str | None = None
+    promise_timeout: int | None = None
+    zone: str | None = None
+    overlap: str | None = None
+    catch_up: str | int | None = None
+    jitter: int | None = None
+
+
+class SchedulePause(Command, tag="schedule.pause", frozen=True):
+    """Make no more calls until it is resumed; by itself at `until`, by the date, if that is given.
+
+    A call that waits for its predecessor is left out. For a paused one it changes reason and time.
+    """
+
+    id: str
+    reason: str = ""
+    until: int | None = None
+
+
+class ScheduleResume(Command, tag="schedule.resume", frozen=True):
+    """Go on with the next occurrence; those during the pause are left out."""
+
+    id: str
+
+
+class ScheduleTrigger(Command, tag="schedule.trigger", frozen=True):
+    """Make a call now, also of a paused schedule, under its rule about overlaps.
+
+    `date` stands for the timestamp in its id: epoch milliseconds, by the clock of the asker. It is
+    not a whole second, so that no occurrence has it. Asking again with the same is harmless.
+
+    Status 201: the promise is there, and in the reply. 200: it was there, or it is made as soon as
+    its predecessor has settled, or in another slot. 409: there is one before it.
+    """
+
+    id: str
+    date: int
+
+
+class ScheduleNext(Command, tag="schedule.next", frozen=True):
+    """Ask for the next occurrences of a schedule, in `times`, whether it is paused or not."""
+
+    id: str
+    count: int = 10
 
 
 class ScheduleGet(Command, tag="schedule.get", frozen=True):
@@ -242,6 +379,7 @@ StoreCommand: TypeAlias = (
     | PromiseRegisterListener
     | PromiseAnnounce
     | PromiseOccur
+    | PromiseSupersede
     | PromiseSearch
     | TaskCreate
     | TaskAcquire
@@ -256,14 +394,24 @@ StoreCommand: TypeAlias = (
     | TaskGet
     | TaskPreload
     | TaskSearch
+    | TaskAttempts
+    | CallSearch
     | ScheduleCreate
+    | SchedulePut
+    | ScheduleUpdate
+    | SchedulePause
+    | ScheduleResume
+    | ScheduleTrigger
+    | ScheduleNext
     | ScheduleGet
     | ScheduleDelete
     | ScheduleSearch
 )
 
 #: Answered by the engine after the commit of their batch, because history is not in memory.
-ReadCommand: TypeAlias = TaskPreload | PromiseSearch | TaskSearch | ScheduleSearch
+ReadCommand: TypeAlias = (
+    TaskPreload | PromiseSearch | TaskSearch | TaskAttempts | CallSearch | ScheduleSearch
+)
 
 
 class Reply(msgspec.Struct, array_like=True, gc=False):
@@ -286,6 +434,13 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     now: int | None = None
     #: of `TaskGet`, by the broker: how far the functions of the task are that have said so
     progress: tuple[ProgressRecord, ...] | None = None
+    #: the next occurrences of a schedule, epoch milliseconds
+    times: list[int] | None = None
+    #: a page of root calls; with their number by state, if that was asked for
+    calls: list[CallRecord] | None = None
+    counts: dict[str, int] | None = None
+    #: what the attempt log has of a task
+    attempts: list[AttemptRecord] | None = None
 
     @property
     def ok(self) -> bool:

@@ -40,7 +40,9 @@ _AWAITS: Final = TASK_COLUMNS.index("awaits")
 #: columns that are JSON arrays of ids; NULL for none
 _IDS: Final = tuple(TASK_COLUMNS.index(name) for name in ("resumes", "awaits"))
 #: Columns that older rows have as NULL, and the value that NULL stands for.
-_DEFAULTS: Final = {TASK_COLUMNS.index(name): 0 for name in ("failures", "deaths")}
+_DEFAULTS: Final = {
+    TASK_COLUMNS.index(name): 0 for name in ("failures", "deaths", "suspensions", "logged")
+}
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_texts: Final = msgspec.json.Decoder(dict[str, str]).decode

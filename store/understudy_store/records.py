@@ -21,6 +21,10 @@ PromiseState: TypeAlias = Literal[
 SettleState: TypeAlias = Literal["resolved", "rejected", "rejected_canceled"]
 TaskState: TypeAlias = Literal["pending", "acquired", "suspended", "halted", "fulfilled"]
 
+#: How an attempt ended that the attempt log has: its function raised; its holder gave it back in
+#: order, or vanished; or the task was parked.
+AttemptEnd: TypeAlias = Literal["raised", "released", "died", "parked"]
+
 #: every state, in the order of a life
 PROMISE_STATES: Final[tuple[PromiseState, ...]] = get_args(PromiseState)
 TASK_STATES: Final[tuple[TaskState, ...]] = get_args(TaskState)
@@ -41,6 +45,8 @@ RESOLVED: Final = "resolved"
 REJECTED: Final = "rejected"
 CANCELED: Final = "rejected_canceled"
 TIMEDOUT: Final = "rejected_timedout"
+#: every state of a promise that has settled without a value
+FAILED_STATES: Final[tuple[PromiseState, ...]] = (REJECTED, CANCELED, TIMEDOUT)
 
 # Well-known tags ---------------------------------------------------------------------------------
 #: address of the group that performs it; makes a promise *targeted*: it has a task
@@ -94,6 +100,18 @@ HEADER_TRACELINK: Final = "tracelink"
 # Well-known headers of a value -------------------------------------------------------------------
 #: number of the attempt that made the value, as text; absent: the first
 HEADER_ATTEMPT: Final = "attempt"
+#: Of a failure: the class of the exception, as ``ValueError`` or ``shop.errors.Declined``. It says
+#: what failed where the value itself is sealed, or is not decoded.
+HEADER_ERROR: Final = "error"
+#: characters of a class in `HEADER_ERROR`; longer names keep their ends
+ERROR_CHARS_MAX: Final = 200
+
+# The attempt log ---------------------------------------------------------------------------------
+#: The log keeps so many of the first attempts of a task, and of the last ones.
+FIRST_ATTEMPTS_KEPT: Final = 3
+LAST_ATTEMPTS_KEPT: Final = 20
+#: characters of the text of an attempt
+ATTEMPT_TEXT_MAX: Final = 1024
 
 
 class Value(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -153,10 +171,154 @@ class TaskRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     cause: str | None = None
     #: awaited ids in other slots, where these are shared out over brokers
     awaits: tuple[str, ...] = ()
+    #: The name of the process that acquired it last; None: none has.
+    node: str | None = None
+    #: when it was acquired for the first time
+    started_at: int | None = None
+    #: when it was acquired last, and since when it had been due then
+    acquired_at: int | None = None
+    queued_at: int | None = None
+    #: how often it has suspended
+    suspensions: int = 0
+    #: attempts that the attempt log has counted: see `AttemptRecord`
+    logged: int = 0
+
+
+class AttemptRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An attempt at a task that ended badly; times in epoch milliseconds.
+
+    The log has no attempt that ended well, with a value or by suspending: what it would say is in
+    the task. It keeps the first `FIRST_ATTEMPTS_KEPT` and the last `LAST_ATTEMPTS_KEPT` of a task.
+
+    Attributes
+    ----------
+    n
+        Counts the attempts of the task that the log has had, from 1.
+    version
+        The version under which the task was held, or was held last.
+    node, host
+        The name of the holder's process, and its machine, as far as they are known. A task that was
+        parked while nobody held it has neither.
+    queued_at, started_at
+        When the task was due, and when its holder acquired it.
+    error
+        The class of the exception that the function raised.
+    text
+        The reason, for people; of an attempt that ended the call None, because the value says it.
+    """
+
+    id: str
+    n: int
+    version: int
+    end: AttemptEnd
+    ended_at: int
+    node: str | None = None
+    host: str | None = None
+    queued_at: int | None = None
+    started_at: int | None = None
+    error: str | None = None
+    text: str | None = None
+
+
+class CallRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A root call, as lists show it: no payloads; times in epoch milliseconds.
+
+    Attributes
+    ----------
+    function
+        The name of the function; empty where the call does not name it in its headers.
+    started_at
+        When a node began with it; None: none has, or an earlier release of the broker has stored
+        it.
+    error
+        The class of the exception that it failed with, if it failed with one.
+    failures, deaths, cause, node, suspensions, logged
+        Those of its task, as in `TaskRecord`.
+    """
+
+    id: str
+    function: str
+    group: str
+    state: PromiseState
+    task_state: TaskState
+    tags: dict[str, str]
+    created_at: int
+    timeout_at: int
+    started_at: int | None = None
+    settled_at: int | None = None
+    error: str | None = None
+    failures: int = 0
+    deaths: int = 0
+    cause: str | None = None
+    node: str | None = None
+    suspensions: int = 0
+    logged: int = 0
+
+
+class SchedulePlan(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The rules of a schedule: its time zone, and those for calls that overlap or are late.
+
+    Attributes
+    ----------
+    zone
+        Name of the time zone of the cron line, in the IANA database.
+    overlap
+        What becomes of a call whose predecessor has not settled: one of `OVERLAPS`.
+    catch_up
+        What is made of occurrences that nobody was there for: one of `CATCH_UPS`, or those of the
+        last so many milliseconds.
+    jitter
+        Up to so many milliseconds each call is put off, by chance.
+    """
+
+    zone: str = "UTC"
+    overlap: str = "allow"
+    catch_up: str | int = "all"
+    jitter: int = 0
+
+
+class ScheduleCourse(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The course of a schedule so far: its last call, pauses, what was left out.
+
+    Attributes
+    ----------
+    since
+        The date of its last change, from which on its occurrences count; 0: of its beginning.
+    last_id
+        The id of the call that it has made last.
+    waiting
+        The timestamp of a call that is made as soon as that one has settled.
+    paused_at, paused_until, pause_reason
+        When it was paused, by the date; when it goes on by itself, if it does; and why.
+    skipped_at, skipped_why
+        Its last occurrence without a call, and why: "overlap", "missed" or "paused".
+    """
+
+    since: int = 0
+    last_id: str | None = None
+    waiting: int | None = None
+    paused_at: int | None = None
+    paused_until: int | None = None
+    pause_reason: str = ""
+    skipped_at: int | None = None
+    skipped_why: str = ""
+
+
+PLAN: Final = SchedulePlan()
+COURSE: Final = ScheduleCourse()
+#: Of a call whose predecessor has not settled: make it all the same; leave it out; make it when
+#: that has settled, and leave out those that come meanwhile; cancel that one first.
+OVERLAPS: Final = ("allow", "skip", "buffer_one", "cancel_other")
+#: Of occurrences that were missed: make up for all, for the last, for none.
+CATCH_UPS: Final = ("all", "last", "none")
 
 
 class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A cron line that makes promises; `promise_id` may hold ``{id}`` and ``{timestamp}``."""
+    """A cron line that makes promises; `promise_id` may hold ``{id}`` and ``{timestamp}``.
+
+    A new field also needs a column (see `engines.sql.rows`), unless it is one of the plan or the
+    course, which have a column each.
+    """
 
     id: str
     cron: str
@@ -168,6 +330,8 @@ class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     next_run_at: int
     created_at: int
     last_run_at: int | None = None
+    plan: SchedulePlan = PLAN
+    course: ScheduleCourse = COURSE
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -196,6 +360,34 @@ def is_external(record: PromiseRecord) -> bool:
 def origin_of(record: PromiseRecord) -> str:
     """Return the id of the root of a promise's call graph."""
     return record.tags.get(TAG_ORIGIN, record.id)
+
+
+def function_of(row: Row) -> str | None:
+    """Return the function of a root call, empty if it names none; None if it is no root call.
+
+    Root calls are the promises with a task that begin a call graph: detached calls, too.
+    """
+    promise = row.promise
+    if row.task is None or promise.tags.get(TAG_ORIGIN, promise.id) != promise.id:
+        return None
+    return promise.param.headers.get(HEADER_FUNCTION, "")
+
+
+def error_of(record: PromiseRecord) -> str | None:
+    """Return the class of the exception that a promise has failed with, if its value says so."""
+    return record.value.headers.get(HEADER_ERROR) if record.state == REJECTED else None
+
+
+def forgotten_attempt(n: int) -> int | None:
+    """Return the number of the attempt that leaves the log when the one numbered `n` enters it.
+
+    Examples
+    --------
+    >>> [forgotten_attempt(n) for n in (1, 23, 24, 25)]
+    [None, None, 4, 5]
+    """
+    forgotten = n - LAST_ATTEMPTS_KEPT
+    return forgotten if forgotten > FIRST_ATTEMPTS_KEPT else None
 
 
 def payload_bytes(record: PromiseRecord) -> int:

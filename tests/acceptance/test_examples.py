@@ -49,7 +49,10 @@ OUTPUT = {
         r"stopped at page \d+\nlarge was canceled\n"
         r"the program has ended, too\nfilm was canceled"
     ),
-    "schedule": r"(a report on the sales, by the call every-second\.<time>\n){2}schedules left: 0",
+    "schedule": (
+        r"(a report on the sales, by the call every-second\.<time>\n){2}"
+        r"a report on the stock, by the call nightly\.<time>\nschedules left: 0"
+    ),
     "versions": r"old: 116 by version 1\nnew: 124 by version 2",
     "http_call": (
         r"a price: 15\.0\nthe same call: True as local/order/order-7\n"

@@ -34,7 +34,7 @@ def environment(folder: Path, url: str, seed: int) -> dict[str, str]:
 
 def broker_spec(name: str, flags: Sequence[str], env: Mapping[str, str]) -> ProcessSpec:
     """Describe a broker."""
-    argv = [*_UNDERSTUDY, "broker", "--no-http", *flags]
+    argv = [*_UNDERSTUDY, "broker", "--no-http", "--metrics", "none", *flags]
     for setting in (f"lease_ttl_s={LEASE_S}", "deaths_max=0", "log_format=json"):
         argv += ["--set", setting]
     return _spec(name, argv, (), env, 0)

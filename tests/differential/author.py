@@ -15,6 +15,7 @@ from tests.unit.store.machine.chooser import Chooser
 from tests.unit.store.machine.strategies import IDS
 from tests.unit.store.machine.world import START
 from understudy_store.commands import (
+    CallSearch,
     PromiseCreate,
     PromiseGet,
     PromiseRegisterListener,
@@ -25,6 +26,7 @@ from understudy_store.commands import (
     ScheduleGet,
     ScheduleSearch,
     StoreCommand,
+    TaskAttempts,
     TaskCreate,
     TaskFence,
     TaskGet,
@@ -129,7 +131,7 @@ class Author(Chooser):
         if isinstance(command, TaskFence):
             more["commands"] = tuple(self.adorned(each) for each in command.commands)
         if isinstance(command, TaskRelease) and draw.random() < 0.5:
-            more["failed"] = True
+            more["failed"], more["error"] = True, draw.choice(["", "E", "é'.E"])
         if isinstance(command, TaskHalt) and draw.random() < 0.5:
             more["cause"] = draw.choice(["parked", "é'\"", "x" * 300])
             more["version"] = draw.choice([0, 1, 2])
@@ -155,7 +157,9 @@ class Author(Chooser):
         limit = draw.choice([1, 2, 3, 10, 1000])
         cursor = draw.choice([None, self.any_id()])
         prefix = draw.choice(["", "r", self.any_id(), self.any_id()[:2]])
-        kind = draw.randrange(3)
+        kind = draw.randrange(4)
+        if kind == 3:
+            return self.calls(limit, prefix)
         if kind == 0:
             tags = draw.choice([{}, {"k": "1"}, {'odd "key"': "'"}, {"k": "1", "é": "é"}])
             state, origin = draw.choice([None, *STATES]), draw.choice([None, self.any_id()])
@@ -164,6 +168,24 @@ class Author(Chooser):
             group = draw.choice([None, "g", "g", "h"])
             return TaskSearch(draw.choice([None, *TASK_STATES]), group, limit, cursor)
         return ScheduleSearch(draw.choice(["", "s", "é"]), limit, draw.choice([None, "s", "a"]))
+
+    def calls(self, limit: int, prefix: str) -> StoreCommand:
+        """Read a page of root calls, or the attempts at one."""
+        draw = self.random
+        if draw.random() < 0.4:
+            return TaskAttempts(self.any_id())
+        states = tuple(draw.sample(STATES, draw.choice([0, 0, 1, 2])))
+        cursor = draw.choice([None, f"{draw.choice([0, 10**6 + 500])}:{self.any_id()}"])
+        return CallSearch(
+            states,
+            draw.choice([None, None, "", *IDS]),
+            draw.choice([None, None, "g", "h"]),
+            prefix=draw.choice(["", prefix]),
+            slow_ms=draw.choice([0, 0, 100]),
+            limit=limit,
+            cursor=cursor,
+            counts=draw.random() < 0.5,
+        )
 
     def late(self) -> StoreCommand:
         """Return a command about a promise that may have settled and left memory long ago."""

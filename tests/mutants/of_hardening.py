@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.mutants.mutant import Area, Mutant, swap
+from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _core = Area("tests/unit/broker/core").mutant
 _broker = Area("tests/unit/broker").mutant
@@ -123,9 +123,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "unread-occurrences-are-run",
         None,
         "only occurrences that were looked up are run",
-        "understudy_store.machine.schedules.run",
-        swap("min(left, read)", "left"),
-        "unit/store/machine/test_schedules.py",
+        "understudy_store.machine.schedule_runs.put",
+        drop("s.occurrences_read.pop(schedule.id, None)"),
+        "unit/store/machine/test_schedule_runs.py",
     ),
     _store(
         "links-are-followed",

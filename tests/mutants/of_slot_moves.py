@@ -76,8 +76,8 @@ _WAITS: Final = (
         "schedule-waits-for-nobody",
         None,
         "a schedule goes on once its promise exists elsewhere",
-        f"{_MACHINE}.schedules._occur_elsewhere",
-        drop("s.occurring[schedule.id] = at"),
+        f"{_MACHINE}.schedule_runs._make_elsewhere",
+        drop("s.occurring[schedule.id] = command"),
         _ELSEWHERE,
     ),
 )

@@ -14,7 +14,7 @@ from typing import Any, Final
 from tests.simulation.observations import Memory, Seen, Violation, as_stored, hold, look
 from tests.unit.store.machine import edges
 from tests.unit.store.machine.properties import check_state
-from tests.unit.store.machine.properties_of_steps import check_schedules
+from tests.unit.store.machine.properties_of_schedules import check_schedules
 from understudy_store.addresses import canonical, slot_of_address
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (

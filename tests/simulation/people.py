@@ -19,7 +19,7 @@ from understudy_store.commands import (
     TaskContinue,
     TaskHalt,
 )
-from understudy_store.machine.schedules import following
+from understudy_store.machine.cron import following
 from understudy_store.records import (
     CANCELED,
     HEADER_FUNCTION,

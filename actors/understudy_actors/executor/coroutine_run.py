@@ -33,6 +33,7 @@ from understudy_actors.executor.event_loops import Event, EventLoop
 from understudy_actors.executor.forked import end_of_step
 from understudy_actors.executor.results import Results
 from understudy_actors.interpreter.requests import Request, Subroutine
+from understudy_actors.interpreter.routine import Routine
 from understudy_actors.interpreter.step_result import NO_TRAP, StepResult
 from understudy_actors.interpreter.strands import Strand
 from understudy_actors.interpreter.task_waits import TaskWaits
@@ -84,15 +85,20 @@ class RunSlot:
 
     Parameters
     ----------
+    routine
+        Of the run, for code that asks where it runs.
     events
         The loop of the run.
     count_waiting
         Told on the loop's thread how many more wait.
     """
 
-    __slots__ = ("_count_waiting", "_events")
+    __slots__ = ("_count_waiting", "_events", "routine")
 
-    def __init__(self, events: EventLoop, count_waiting: Callable[[int], None]) -> None:
+    def __init__(
+        self, routine: Routine, events: EventLoop, count_waiting: Callable[[int], None]
+    ) -> None:
+        self.routine = routine
         self._events = events
         self._count_waiting = count_waiting
 
@@ -138,7 +144,7 @@ class CoroutineRun:
         self._own_waits = False
         #: a time limit of the loop may interrupt the wait of the function
         self._is_limited = False
-        self.slot = RunSlot(home.events, self._count_waiting)
+        self.slot = RunSlot(run.routine, home.events, self._count_waiting)
         #: cancels the function's own task
         self.cancel_own: Callable[[], None]
 

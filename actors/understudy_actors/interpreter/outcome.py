@@ -8,11 +8,19 @@ from typing import Any, Final, SupportsFloat
 
 import msgspec
 
+from understudy_actors.error_classes import error_class
 from understudy_actors.errors import RequestError
 from understudy_actors.interpreter.error_notes import annotate
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy, Values
 from understudy_actors.interpreter.requests import Request
-from understudy_store.records import HEADER_ATTEMPT, REJECTED, RESOLVED, SettleState, Value
+from understudy_store.records import (
+    HEADER_ATTEMPT,
+    HEADER_ERROR,
+    REJECTED,
+    RESOLVED,
+    SettleState,
+    Value,
+)
 
 #: the longest delay, a hundred years: longer ones do not fit into the clock of the store
 _DELAY_MAX_S: Final = 100 * 365 * 24 * 3600.0
@@ -47,7 +55,9 @@ def success(values: Values, function: FunctionLike, result: Any, attempt: int) -
 
 def failure(values: Values, error: BaseException, attempt: int) -> Outcome:
     """Encode what a function raised; never raises, because the call must end."""
-    headers = {} if attempt == 1 else {HEADER_ATTEMPT: str(attempt)}
+    headers = {HEADER_ERROR: error_class(error)}
+    if attempt != 1:
+        headers[HEADER_ATTEMPT] = str(attempt)
     try:
         data = values.encode_error(error)
     except BaseException as broken:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from understudy_actors.error_classes import error_class
+
 #: characters of a cause; the store takes more than that
 CAUSE_CHARS_MAX: Final = 2000
 
@@ -23,8 +25,7 @@ def failed_attempt(attempt: int, attempts_max: int | None, error: BaseException)
     attempts_max
         The number of the last one; None if the policy does not say.
     """
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else _dotted(kind)
+    name = error_class(error)
     try:
         message = str(error).strip().partition("\n")[0]
     except BaseException:
@@ -32,7 +33,3 @@ def failed_attempt(attempt: int, attempts_max: int | None, error: BaseException)
         message = ""
     of = "" if attempts_max is None else f" of {attempts_max}"
     return printable(f"attempt {attempt}{of} failed: {name}" + (f": {message}" if message else ""))
-
-
-def _dotted(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"

@@ -51,6 +51,7 @@ from functools import partial
 from typing import Final
 
 from understudy_actors.activation import Activation, Phase, Run, StepReport
+from understudy_actors.error_classes import error_class
 from understudy_actors.interpreter.environment import Environment
 from understudy_actors.interpreter.outcome import Outcome
 from understudy_actors.interpreter.routine import Routine, local_routine
@@ -338,7 +339,8 @@ class NodeCore:
         if run.parent is None:
             state.note_end(run)
             self._fencing.send()
-            self._release(run.activation, delay_ms, failed=True, cause=cause)
+            error = error_class(result.retry_error)
+            self._release(run.activation, delay_ms, failed=True, cause=cause, error=error)
         else:
             self.progress.end(run.activation, routine)
             run.routine = routine.next_attempt()
@@ -372,9 +374,15 @@ class NodeCore:
         return count
 
     def _release(
-        self, activation: Activation, delay_ms: int = 0, *, failed: bool = False, cause: str = ""
+        self,
+        activation: Activation,
+        delay_ms: int = 0,
+        *,
+        failed: bool = False,
+        cause: str = "",
+        error: str = "",
     ) -> None:
-        release = TaskRelease(activation.id, activation.version, delay_ms, failed, cause)
+        release = TaskRelease(activation.id, activation.version, delay_ms, failed, cause, error)
         self._link.request(release, ignore_reply)
         self.state.drop(activation)
 

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Final, TypeVar
 
 from understudy_actors.activation import Activation, Phase, Run
+from understudy_actors.error_classes import error_class
 from understudy_actors.errors import CommandError, NonDeterminismError
+from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_actors.node import fence_replies
 from understudy_actors.node.causes import printable
@@ -27,6 +29,7 @@ from understudy_store.commands import (
 )
 from understudy_store.records import (
     EMPTY,
+    HEADER_ERROR,
     HEADER_FUNCTION,
     REJECTED,
     TAG_BRANCH,
@@ -181,8 +184,8 @@ class Fencing:
                 self._on_found(run, command, reply.promise)
         elif isinstance(command, PromiseSettle) and reply.status == 413:
             # The result of a local step is too large: the step fails instead.
-            data = values.encode_error(CommandError(413, f"{command.id}: {reply.error}"))
-            settle = PromiseSettle(command.id, REJECTED, Value({}, data))
+            value = failed_value(values, CommandError(413, f"{command.id}: {reply.error}"))
+            settle = PromiseSettle(command.id, REJECTED, value)
             self.add(run, [settle], counted=False)
         else:
             if isinstance(command, PromiseSettle) and reply.status == 404:
@@ -265,7 +268,7 @@ class Fencing:
 
     def fail(self, activation: Activation, error: Exception) -> None:
         """End the task with an error that is the node's and not the function's."""
-        value = Value({}, self._state.env.values.encode_error(error))
+        value = failed_value(self._state.env.values, error)
         self._state.failed += 1
         self.fulfill(activation, REJECTED, value, last=True)
 
@@ -349,6 +352,11 @@ def ignore_reply(answer: Response | Refused) -> None:
 
 def _refusal(reply: Reply | None) -> str | None:
     return None if reply is None or reply.ok else reply.error or "refused"
+
+
+def failed_value(values: Values, error: Exception) -> Value:
+    """Return the value of a call that ends with an error which its function has not raised."""
+    return Value({HEADER_ERROR: error_class(error)}, values.encode_error(error))
 
 
 def _creates(batch: Batch, id: str) -> bool:

@@ -21,6 +21,11 @@ from understudy_store.commands import (
     Reply,
     ScheduleCreate,
     ScheduleDelete,
+    SchedulePause,
+    SchedulePut,
+    ScheduleResume,
+    ScheduleTrigger,
+    ScheduleUpdate,
     TaskContinue,
     TaskHalt,
     TaskRetry,
@@ -37,8 +42,18 @@ TOO_MANY_MAX: Final = 1
 #: promises comes in fences, and is the function's own.
 AUDITED: Final = frozenset(
     {
-        *(PromiseSettle, PromiseCancel, ScheduleCreate, ScheduleDelete),
-        *(TaskHalt, TaskContinue, TaskRetry),
+        PromiseSettle,
+        PromiseCancel,
+        ScheduleCreate,
+        SchedulePut,
+        ScheduleUpdate,
+        SchedulePause,
+        ScheduleResume,
+        ScheduleTrigger,
+        ScheduleDelete,
+        TaskHalt,
+        TaskContinue,
+        TaskRetry,
     }
 )
 _FORBIDDEN: Final = 403

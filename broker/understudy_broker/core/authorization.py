@@ -34,6 +34,7 @@ from understudy_broker.protocol.messages import (
 )
 from understudy_store.addresses import InvalidAddressError, group_of
 from understudy_store.commands import (
+    CallSearch,
     PromiseAnnounce,
     PromiseCancel,
     PromiseCreate,
@@ -43,11 +44,19 @@ from understudy_store.commands import (
     PromiseRegisterListener,
     PromiseSearch,
     PromiseSettle,
+    PromiseSupersede,
     ScheduleCreate,
     ScheduleDelete,
     ScheduleGet,
+    ScheduleNext,
+    SchedulePause,
+    SchedulePut,
+    ScheduleResume,
     ScheduleSearch,
+    ScheduleTrigger,
+    ScheduleUpdate,
     TaskAcquire,
+    TaskAttempts,
     TaskContinue,
     TaskCreate,
     TaskFence,
@@ -259,6 +268,10 @@ class Authorization:
                 return case.read((awaited_id, awaiter))
             case PromiseRegisterListener(awaited=awaited_id, address=address):
                 return case.read((awaited_id,)) or case.call(address)
+            case TaskAttempts(id=id_):
+                return case.read((id_,))
+            case CallSearch(prefix=prefix):
+                return case.search(prefix, None)
             case PromiseSearch(prefix=prefix, origin=origin):
                 return case.search(prefix, origin)
             case TaskSearch(group=group):
@@ -269,17 +282,24 @@ class Authorization:
                 return case.admin("continue")
             case TaskRetry():
                 return case.admin("retry")
-            case ScheduleCreate():
+            case ScheduleCreate() | SchedulePut():
                 return case.create_schedule(command)
-            case ScheduleGet(id=id_) | ScheduleDelete(id=id_):
+            case (
+                ScheduleGet(id=id_)
+                | ScheduleNext(id=id_)
+                | SchedulePause(id=id_)
+                | ScheduleDelete(id=id_)
+            ):
                 return case.among("schedule", id_)
+            case ScheduleUpdate(id=id_) | ScheduleResume(id=id_) | ScheduleTrigger(id=id_):
+                return case.run_schedule(id_)
             case ScheduleSearch(prefix=prefix):
                 return case.all_among("schedule", prefix)
             case GroupsGet():
                 return None  # The report has only those that the identity serves or calls.
             case FunctionsGet(group=group):
                 return case.functions(group)
-            case PromiseAnnounce() | PromiseOccur():
+            case PromiseAnnounce() | PromiseOccur() | PromiseSupersede():
                 return "only a broker of this deployment may send this command"
             case _:
                 assert_never(command)
@@ -410,7 +430,7 @@ class _Case:
     def admin(self, name: str) -> str | None:
         return None if name in self.grant.admin else self._lacks("admin", name)
 
-    def create_schedule(self, create: ScheduleCreate) -> str | None:
+    def create_schedule(self, create: ScheduleCreate | SchedulePut) -> str | None:
         # What the template puts in the place of a date comes after its fixed beginning.
         beginning = create.promise_id.replace("{id}", create.id).partition("{")[0]
         text = self.among("schedule", create.id)
@@ -421,6 +441,13 @@ class _Case:
             if text is None and place is not None and not self.grant.ids.has(place):
                 text = self._lacks("ids", place)
         return text or self.call(create.promise_tags.get(TAG_TARGET))
+
+    def run_schedule(self, id_: str) -> str | None:
+        # It makes calls that others may have set up, so their group counts as well.
+        text, schedule = self.among("schedule", id_), self._view.schedule(id_)
+        if text is None and schedule is not None:
+            text = self.call(schedule.promise_tags.get(TAG_TARGET))
+        return text
 
     def functions(self, group: str) -> str | None:
         if self.grant.call.has(group) or self.grant.serve.has(group):
@@ -483,7 +510,7 @@ def stamped(command: OwnCommand, identity: str) -> OwnCommand:
         return _with_identity(command, identity)
     if isinstance(command, TaskCreate):
         return _with_identity(command, identity)
-    if isinstance(command, ScheduleCreate):
+    if isinstance(command, ScheduleCreate | SchedulePut):
         tags = {**command.promise_tags, TAG_IDENTITY: identity}
         return msgspec.structs.replace(command, promise_tags=tags)
     return command

@@ -27,6 +27,7 @@ from understudy_store.commands import (
     PromiseAnnounce,
     PromiseOccur,
     PromiseRegisterListener,
+    PromiseSupersede,
     Reply,
     TaskHalt,
 )
@@ -133,6 +134,8 @@ class BetweenSlots:
             done = reply.ok
             if done:
                 self._machine.occurred(command.schedule, command.date)
+        elif isinstance(command, PromiseSupersede):
+            done = reply.ok
         else:
             done = self._on_registered(command, reply, now)
         if not done:
@@ -168,6 +171,6 @@ def _asker(command: SlotCommand) -> int | None:
     """Return the slot in whose name a request is made."""
     if isinstance(command, PromiseAnnounce):
         return slot_of(command.promise.id)
-    if isinstance(command, PromiseOccur):
+    if isinstance(command, PromiseOccur | PromiseSupersede):
         return slot_of(command.schedule)
     return slot_of_address(command.address)

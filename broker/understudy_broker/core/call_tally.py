@@ -102,7 +102,8 @@ class CallTally:
         if histogram is None:
             key = (group, priority) if len(self.waits) < QUEUES_MAX else (OTHER, 0)
             histogram = self.waits.get(key) or self.waits.setdefault(key, Histogram())
-        histogram.observe(waited_ms)
+        histogram.buckets[waited_ms.bit_length()] += 1
+        histogram.total += waited_ms
 
     def _find(self, address: str, function: str) -> CallCounts:
         found = self._by_address.get((address, function))

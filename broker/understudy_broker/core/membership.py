@@ -134,6 +134,7 @@ class Membership:
             others = (each.schemas for each in self._sessions if each.group == session.group)
             session.schemas = shared(session.schemas, others)
         self._sessions.add(session)
+        self._machine.hosts.note(pid, hello.host)
         # The process is alive, so no task has killed it, not even one still on its way to it.
         claims = self._authorization.claims_of(identity, hello.claims)
         had = self._authorization.claims_of(identity, self._presumed_dead.pop(pid, ()))

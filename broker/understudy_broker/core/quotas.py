@@ -24,9 +24,16 @@ from understudy_broker.protocol.messages import (
     ToBroker,
 )
 from understudy_store.changes import Changes
-from understudy_store.commands import PromiseCreate, ScheduleCreate, TaskCreate, TaskFence
+from understudy_store.commands import (
+    PromiseCreate,
+    ScheduleCreate,
+    SchedulePut,
+    ScheduleTrigger,
+    TaskCreate,
+    TaskFence,
+)
 from understudy_store.machine import MachineView
-from understudy_store.records import TAG_IDENTITY, PromiseRecord, ScheduleRecord
+from understudy_store.records import TAG_IDENTITY, PromiseRecord, ScheduleRecord, Value
 
 #: What functions create may go so many times beyond the limits. If calls from outside could fill
 #: them, no function could make the calls without which it never ends.
@@ -198,7 +205,7 @@ class Quotas:
             return None
         if not self._is_counted:
             self._count()
-        if isinstance(command, ScheduleCreate):
+        if isinstance(command, ScheduleCreate | SchedulePut):
             most = quota.schedules
             new = self._new_schedules.setdefault(identity, set())
             if most is None or command.id in self._schedules or command.id in new:
@@ -207,18 +214,18 @@ class Quotas:
                 return _full(identity, "schedules", most)
             new.add(command.id)
             return None
-        creates = _creates(command)
-        if not creates:
+        params = self._params_of_new(command)
+        if not params:
             return None
         usage = self.usage(identity)
-        size = sum(len(create.param.data or b"") for create in creates)
+        size = sum(len(param.data or b"") for param in params)
         times = FUNCTIONS_TIMES if isinstance(command, TaskFence) else 1
         pending, stored = quota.pending, quota.stored
-        if pending is not None and usage.pending + usage.new + len(creates) > times * pending:
+        if pending is not None and usage.pending + usage.new + len(params) > times * pending:
             return _full(identity, "pending promises", times * pending)
         if stored is not None and usage.stored + usage.new_stored + size > times * stored:
             return _full(identity, "bytes in the arguments of pending promises", times * stored)
-        usage.new += len(creates)
+        usage.new += len(params)
         usage.new_stored += size
         self._with_new.add(identity)
         return None
@@ -273,8 +280,19 @@ class Quotas:
             usage.pending = max(0, usage.pending + sign)
             usage.stored = max(0, usage.stored + sign * len(promise.param.data or b""))
 
+    def _params_of_new(self, command: OwnCommand) -> list[Value]:
+        """Return the param of each promise that a command creates."""
+        if isinstance(command, ScheduleTrigger):
+            schedule = self._view.schedule(command.id)
+            return [] if schedule is None else [schedule.promise_param]
+        return [create.param for create in _creates(command)]
+
     def _add_schedule(self, schedule: ScheduleRecord) -> None:
         identity = schedule.promise_tags.get(TAG_IDENTITY)
+        before = self._schedules.get(schedule.id)
+        if before is not None and before != identity:
+            del self._schedules[schedule.id]
+            self._schedules_of[before].discard(schedule.id)
         if identity is not None:
             self._schedules[schedule.id] = identity
             self._schedules_of.setdefault(identity, set()).add(schedule.id)

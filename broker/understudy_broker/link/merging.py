@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +18,14 @@ from understudy_broker.protocol.messages import (
     Refused,
     Response,
 )
-from understudy_store.commands import PromiseSearch, Reply, ScheduleSearch, TaskSearch
+from understudy_store.calls import call_cursor, call_place, place_of
+from understudy_store.commands import (
+    CallSearch,
+    PromiseSearch,
+    Reply,
+    ScheduleSearch,
+    TaskSearch,
+)
 
 #: the field of a reply that has the page, by the kind of search
 _PAGES: Final[dict[type[Any], str]] = {
@@ -27,6 +34,7 @@ _PAGES: Final[dict[type[Any], str]] = {
     ScheduleSearch: "schedules",
 }
 _id_of: Final = attrgetter("id")
+_first: Final = itemgetter(0)
 
 
 def merge(command: AnyCommand, answers: Sequence[Answer]) -> Answer:
@@ -49,6 +57,8 @@ def merge(command: AnyCommand, answers: Sequence[Answer]) -> Answer:
         return Response(0, replies[0], merge_reports(reports))
     if isinstance(command, PromiseSearch | TaskSearch | ScheduleSearch):
         return Response(0, _merge_pages(_PAGES[type(command)], replies, command.limit))
+    if isinstance(command, CallSearch):
+        return Response(0, _merge_calls(command, replies))
     promises = [record for reply in replies for record in reply.promises or ()]
     return Response(0, Reply(replies[0].status, promises=promises))
 
@@ -69,6 +79,29 @@ def _merge_pages(field: str, replies: Sequence[Reply], limit: int) -> Reply:
     reply = Reply(200, cursor=cursor)
     setattr(reply, field, records)
     return reply
+
+
+def _merge_calls(search: CallSearch, replies: Sequence[Reply]) -> Reply:
+    """Merge pages of calls as `_merge_pages` does those of ids; these go from new to old."""
+    found = sorted(
+        ((place_of(call, search), call) for reply in replies for call in reply.calls or ()),
+        key=_first,
+        reverse=True,
+    )
+    ends = [place for reply in replies if (place := call_place(reply.cursor or "")) is not None]
+    end = max(ends, default=None)
+    if end is not None:
+        found = [each for each in found if each[0] >= end]
+    if len(found) > search.limit:
+        found = found[: search.limit]
+        end = found[-1][0]
+    counts: dict[str, int] | None = {} if search.counts else None
+    if counts is not None:
+        for reply in replies:
+            for state, count in (reply.counts or {}).items():
+                counts[state] = counts.get(state, 0) + count
+    cursor = None if end is None else call_cursor(end)
+    return Reply(200, calls=[call for _, call in found], cursor=cursor, counts=counts)
 
 
 def merge_reports(reports: Iterable[GroupsReport]) -> GroupsReport:

@@ -21,6 +21,7 @@ from understudy_store.commands import (
     PromiseCreate,
     PromiseOccur,
     PromiseRegisterListener,
+    PromiseSupersede,
     Reply,
     StoreCommand,
 )
@@ -169,7 +170,7 @@ class Delegated(Message, tag="delegated", frozen=True):
 AnyCommand: TypeAlias = OwnCommand | Delegated
 
 #: commands of brokers among themselves: see `core.between_slots`
-SlotCommand: TypeAlias = PromiseAnnounce | PromiseOccur | PromiseRegisterListener
+SlotCommand: TypeAlias = PromiseAnnounce | PromiseOccur | PromiseSupersede | PromiseRegisterListener
 
 # Peer to broker ----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from understudy_broker.protocol.messages import (
     SlotMap,
 )
 from understudy_store.commands import (
+    CallSearch,
     PromiseAnnounce,
     PromiseRegisterCallback,
     PromiseRegisterListener,
@@ -32,7 +33,10 @@ from understudy_store.slots import SLOTS, slot_of, slots_of
 from understudy_store.slots import shared_out as places_shared_out
 
 #: commands that concern all brokers: no id says which
-FOR_ALL: Final = (PromiseSearch, TaskSearch, ScheduleSearch, GroupsGet, TaskHeartbeat)
+FOR_ALL: Final = (
+    *(PromiseSearch, TaskSearch, CallSearch, ScheduleSearch),
+    *(GroupsGet, TaskHeartbeat),
+)
 #: A map that says more is nonsense, and no later one could be newer.
 VERSION_MAX: Final = 2**53
 #: commands with ids that may be in slots of several brokers

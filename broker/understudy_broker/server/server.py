@@ -77,6 +77,7 @@ from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import Row
 from understudy_store.store import LookupResult, Store
+from understudy_store.zones import system_zone
 
 #: How soon to send again to a peer whose queue was full. When the peer reads, the loop usually
 #: wakes by itself.
@@ -107,7 +108,9 @@ class Server:
         snapshot = store.snapshot
         wall_ns = time.time_ns if store.share is None else store.share.wall_ns
         self._clock = Clock(snapshot.now, accepted=accepted, wall_ns=wall_ns)
-        machine = Machine(MachineConfig(limits=config.limits, sharded=config.slots is not None))
+        machine = Machine(
+            MachineConfig(limits=config.limits, sharded=config.slots is not None, zones=system_zone)
+        )
         self._core = BrokerCore(machine, Dispatcher(config.credit_max), config)
         self._core.sessions.identity_of = transport.identity
         self._core.sessions.address_of = transport.peer_address

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "source": "understudy.cli.commands.source",
     "connector": "understudy.cli.commands.connector",
     "invoke": "understudy.cli.commands.invoke",
+    "calls": "understudy.cli.commands.calls",
     "tree": "understudy.cli.commands.tree",
     "why": "understudy.cli.commands.why",
     "debug": "understudy.cli.commands.debug",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from understudy.cli.printing import printable_line
-from understudy.cli.times import duration
+from understudy.cli.times import duration, moment
 from understudy.obstacles import task_trouble
 from understudy.views.call_graph import HANDED_OUT_IN, Line, Node, Omitted, attempts, status
 from understudy.views.call_graph_data import Surroundings, holder_of, took_ms
@@ -17,6 +17,7 @@ from understudy_store.records import (
     DETACHED,
     LOCAL,
     PROMISE_WORDS,
+    AttemptRecord,
     TaskRecord,
 )
 
@@ -35,7 +36,34 @@ def draw(shown: Sequence[Line], around: Surroundings) -> list[str]:
             texts.append(f"{branches}{name}")
         else:
             texts.append(f"{branches + id:<{first}}  {name:<{second}}  {rest}".rstrip())
+    if around.log:
+        texts = list(_with_attempts(texts, shown, around.log))
     return [printable_line(text) for text in texts]
+
+
+def _with_attempts(
+    texts: Sequence[str], shown: Sequence[Line], log: Mapping[str, Sequence[AttemptRecord]]
+) -> Iterator[str]:
+    """Put below the line of each call its attempts that ended badly."""
+    for text, line in zip(texts, shown, strict=True):
+        yield text
+        if isinstance(line.item, Node):
+            indent = "".join("   " if ended else "│  " for ended in line.last)
+            below = "│" if line.item.children else " "
+            for attempt in log.get(line.item.id, ()):
+                yield f"{indent}{below}    {attempt_text(attempt)}"
+
+
+def attempt_text(attempt: AttemptRecord) -> str:
+    """Describe an attempt: ``! 2 raised on orders-1 (web-3) after 1.2 s  ValueError: too late``."""
+    text = f"! {attempt.n} {attempt.end}"
+    if attempt.node is not None:
+        text += f" on {attempt.node}" + (f" ({attempt.host})" if attempt.host else "")
+    if attempt.started_at is not None:
+        text += f" after {duration(attempt.ended_at - attempt.started_at)}"
+    text += f", {moment(attempt.ended_at)} UTC"
+    reason = attempt.text or attempt.error
+    return f"{text}: {reason}" if reason else text
 
 
 def _branches(last: tuple[bool, ...]) -> str:

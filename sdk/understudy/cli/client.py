@@ -22,10 +22,11 @@ from understudy_store.commands import (
     Reply,
     ScheduleGet,
     ScheduleSearch,
+    TaskAttempts,
     TaskGet,
     TaskSearch,
 )
-from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord
+from understudy_store.records import AttemptRecord, PromiseRecord, ScheduleRecord, TaskRecord
 
 #: short, because a person is waiting
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -225,6 +226,10 @@ class Client:
         """Read the tasks of those promises that have one, with their progress."""
         replies = self.commands([TaskGet(id) for id in ids])
         return [each for each in replies if isinstance(each, Reply) and each.task is not None]
+
+    def attempts_of(self, ids: Iterable[str]) -> dict[str, list[AttemptRecord]]:
+        """Read the attempt logs of tasks, by id; one after the other, because each is a search."""
+        return {id: self.command(TaskAttempts(id)).attempts or [] for id in ids}
 
     # Schedules -----------------------------------------------------------------------------------
 

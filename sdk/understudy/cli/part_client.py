@@ -16,8 +16,15 @@ from understudy.client.sealed_records import SealedRecords
 from understudy.errors import BrokerUnavailableError
 from understudy_broker.link.merging import merge_reports
 from understudy_broker.protocol.messages import AnyCommand, GroupsReport
-from understudy_store.commands import PromiseGet, PromiseSearch, Reply, TaskGet, TaskSearch
-from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_store.commands import (
+    PromiseGet,
+    PromiseSearch,
+    Reply,
+    TaskAttempts,
+    TaskGet,
+    TaskSearch,
+)
+from understudy_store.records import AttemptRecord, PromiseRecord, TaskRecord
 from understudy_store.slots import slot_of
 
 #: records of one request
@@ -116,6 +123,16 @@ class PartClient:
                 cursor = reply.cursor
                 if cursor is None:
                     break
+
+    def attempts_of(self, ids: Iterable[str]) -> dict[str, list[AttemptRecord]]:
+        """Read the attempt logs of tasks, by id; without those of brokers that are away."""
+        found = {}
+        for id in ids:
+            owner = self._owner(id)
+            if owner is not None and owner.report is not None:
+                [reply] = self._ask(owner, [TaskAttempts(id)])
+                found[id] = reply.attempts or []
+        return found
 
     def _owner(self, id: str) -> BrokerStatus | None:
         slot = slot_of(id)

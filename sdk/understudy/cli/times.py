@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 from understudy.cli.errors import UsageError
 from understudy.views.times import duration, moment
 
-__all__ = ["duration", "moment", "now_ms", "parse_seconds"]
+__all__ = ["duration", "moment", "now_ms", "parse_moment", "parse_seconds"]
 
 
 def now_ms() -> int:
@@ -39,3 +40,33 @@ def parse_seconds(text: str | None, option: str) -> float | None:
             "(500ms, 10m, 2h, 7d)"
         )
     return value
+
+
+def parse_moment(text: str | None, option: str) -> int | None:
+    """Convert a moment, or how long ago it was, to epoch milliseconds.
+
+    ``10m`` is ten minutes ago; ``2026-01-31``, ``2026-01-31T12:00`` and ``2026-01-31T12:00+01:00``
+    are moments, in UTC unless they say otherwise.
+
+    Parameters
+    ----------
+    text
+        None if the option was not given; then the result is None.
+    option
+        The option's name, for messages.
+    """
+    if text is None:
+        return None
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            ago_s = parse_seconds(text, option)
+        except UsageError:
+            raise UsageError(
+                f"{option} {text!r} is neither a moment (2026-01-31T12:00) nor so long ago (90, "
+                "10m, 2h, 7d)"
+            ) from None
+        assert ago_s is not None
+        return now_ms() - round(ago_s * 1000)
+    return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -15,7 +15,7 @@ from understudy.retry import to_wire
 from understudy_actors.interpreter.child_commands import TIME_MS_MAX, create_command
 from understudy_actors.interpreter.requests import CallSpec
 from understudy_broker.protocol.messages import AnyCommand, PromiseCreateWatched
-from understudy_store.commands import PromiseCreate, TaskCreate
+from understudy_store.commands import PromiseCreate, ScheduleTrigger, TaskCreate
 from understudy_store.records import TAG_DELAY
 
 _Create = TypeVar("_Create", PromiseCreate, TaskCreate)
@@ -94,12 +94,19 @@ def promise_of(env: NodeEnvironment, call: ClientCall, id: str) -> PromiseCreate
     return create_command(env.outside, spec, env.now_ms())
 
 
+def trigger_command(schedule_id: str, date: int) -> ScheduleTrigger:
+    """Return the command that makes a call of a schedule, with a date that no occurrence has."""
+    return ScheduleTrigger(schedule_id, date + (date % 1000 == 0))
+
+
 def dated(command: AnyCommand, unheard_ms: int) -> AnyCommand:
     """Return a command whose deadline is by the broker's clock; see `PeerClock.for_deadlines`."""
     if isinstance(command, PromiseCreateWatched):
         return replace(command, create=_dated(command.create, unheard_ms))
     if isinstance(command, PromiseCreate):
         return _dated(command, unheard_ms)
+    if isinstance(command, ScheduleTrigger) and command.date < 0:
+        return trigger_command(command.id, command.date + unheard_ms)
     return _dated(command, unheard_ms) if isinstance(command, TaskCreate) else command
 
 

@@ -77,7 +77,7 @@ from understudy_broker.monitoring.address import Place
 from understudy_broker.monitoring.listener import Listener, MonitoringListenError, bind
 from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_broker.transport.loop_lock import LoopLock, LoopThread
-from understudy_store.commands import PromiseCreate
+from understudy_store.commands import PromiseCreate, ScheduleTrigger
 from understudy_store.records import PromiseRecord
 
 #: Seconds that a stop may take before a dedicated node says what it waits for.
@@ -221,7 +221,9 @@ class Connection:
         """Send a command; the future gets the response, or the error if the broker refuses it."""
         future: Future[Response] = Future()
         request: _Request = self._requests.command
-        if isinstance(command, PromiseCreate) and command.timeout_at < 0:
+        if (isinstance(command, PromiseCreate) and command.timeout_at < 0) or (
+            isinstance(command, ScheduleTrigger) and command.date < 0
+        ):
             request = self._peer.dated(request)
         self._submit(request, (command, future), (future,))
         return future

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from understudy.context import Context
-from understudy.current_context import enter
 from understudy.errors import (
     CanceledError,
     ConfigurationError,
@@ -195,9 +194,7 @@ class NodeEnvironment:
 
     def make_context(self, run: RunView) -> Context:
         """Return the ``ctx`` for a run."""
-        ctx = Context(run, self)
-        enter(ctx)
-        return ctx
+        return Context(run, self)
 
     def set_dependency(self, name: str, value: Any) -> None:
         """Make `value` available to functions under `name`."""

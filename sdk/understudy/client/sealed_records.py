@@ -32,6 +32,7 @@ from understudy_store.commands import (
     PromiseSettle,
     Reply,
     ScheduleCreate,
+    SchedulePut,
     TaskCreate,
     TaskFence,
     TaskFulfill,
@@ -85,7 +86,7 @@ class SealedRecords:
                 return replace(command, cause=_without_message(command.cause))
             case TaskHalt() if command.version:
                 return replace(command, cause=_without_repr(command.cause))
-            case ScheduleCreate():
+            case ScheduleCreate() | SchedulePut():
                 return replace(command, promise_param=self._sealed_param("", command.promise_param))
         return command
 

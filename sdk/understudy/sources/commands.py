@@ -9,8 +9,10 @@ from understudy.client.calls import client_call, promise_of
 from understudy.client.node_environment import NodeEnvironment
 from understudy.errors import DecodingError
 from understudy.options import Options
+from understudy_actors.error_classes import error_class
 from understudy_store.commands import PromiseCreate, PromiseSettle
 from understudy_store.records import (
+    HEADER_ERROR,
     HEADER_FUNCTION,
     HEADER_KIND,
     REJECTED,
@@ -72,8 +74,9 @@ class Commands:
 
     def rejection(self, id: str, text: str) -> PromiseSettle:
         """Return the command that rejects it, with a RuntimeError of this text."""
-        data = self._env.values.encode_error(RuntimeError(text))
-        return PromiseSettle(id, REJECTED, Value({}, data))
+        error = RuntimeError(text)
+        data = self._env.values.encode_error(error)
+        return PromiseSettle(id, REJECTED, Value({HEADER_ERROR: error_class(error)}, data))
 
     def alike(self, found: PromiseRecord, asked: PromiseCreate) -> bool:
         """Return whether a promise is the call of a command.

@@ -38,6 +38,7 @@ from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.records import PromiseRecord, pid_of
+from understudy_store.zones import system_zone
 
 #: No lease lapses here. Pushes are never lost, so the store need not repeat them either.
 _NEVER_MS: Final = 1 << 40
@@ -77,7 +78,9 @@ class Broker:
         self._now_ms = now_ms
         self.engine = MemoryEngine()
         self.core = BrokerCore(
-            Machine(MachineConfig(retry_timeout_ms=_NEVER_MS)), Dispatcher(), broker_config()
+            Machine(MachineConfig(retry_timeout_ms=_NEVER_MS, zones=system_zone)),
+            Dispatcher(),
+            broker_config(),
         )
         self.core.start(self.engine.load(), now_ms())
         self._peers: dict[bytes, Peer] = {}

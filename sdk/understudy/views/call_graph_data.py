@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from understudy.obstacles import why_unserved
 from understudy.views.call_graph import Node, attempts, status
+from understudy.views.calls import attempt_json
 from understudy.views.json_data import decoded
 from understudy.views.progress import progress_json, progress_of_promises
 from understudy.views.records import failure, node_of
-from understudy_store.records import HEADER_SITE, PROMISE_WORDS, RESOLVED, PromiseRecord, TaskRecord
+from understudy_store.records import (
+    HEADER_SITE,
+    PROMISE_WORDS,
+    RESOLVED,
+    AttemptRecord,
+    PromiseRecord,
+    TaskRecord,
+)
 
 if TYPE_CHECKING:
     from understudy_broker.protocol.messages import GroupsReport
@@ -32,6 +40,8 @@ class Surroundings:
     unserved: Mapping[str, str] = field(default_factory=dict)
     #: id to progress, of calls and steps that run and have said something
     progress: Mapping[str, ProgressRecord] = field(default_factory=dict)
+    #: id to the attempts that ended badly; None: they were not read
+    log: Mapping[str, Sequence[AttemptRecord]] | None = None
 
 
 def surroundings(
@@ -86,7 +96,9 @@ def as_data(root: Node, around: Surroundings) -> dict[str, Any]:
     """
     made: dict[str, dict[str, Any]] = {}
     for node in root.walk():
-        made[node.id] = _data(node, around)
+        made[node.id] = data = _data(node, around)
+        if around.log is not None:
+            data["attempt_log"] = [attempt_json(each) for each in around.log.get(node.id, ())]
     for node in root.walk():
         made[node.id]["children"] = [made[child.id] for child in node.children]
     return made[root.id]

@@ -78,6 +78,17 @@ def schedule_json(schedule: ScheduleRecord) -> dict[str, Any]:
         "created_at": schedule.created_at,
         "next_run_at": schedule.next_run_at,
         "last_run_at": schedule.last_run_at,
+        "zone": schedule.plan.zone,
+        "overlap": schedule.plan.overlap,
+        "catch_up": schedule.plan.catch_up,
+        "jitter": schedule.plan.jitter,
+        "paused_at": schedule.course.paused_at,
+        "paused_until": schedule.course.paused_until,
+        "pause_reason": schedule.course.pause_reason,
+        "last_id": schedule.course.last_id,
+        "waiting": schedule.course.waiting,
+        "skipped_at": schedule.course.skipped_at,
+        "skipped_why": schedule.course.skipped_why,
     }
 
 

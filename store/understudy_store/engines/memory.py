@@ -8,22 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from math import inf
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from threading import Lock
 from time import monotonic
 from typing import Final, TypeVar
 
 from understudy_store.addresses import group_of
+from understudy_store.calls import call_cursor, call_of, call_place, counted, is_wanted, place_of
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
+    CallSearch,
     PromiseSearch,
     Reply,
     ScheduleSearch,
+    TaskAttempts,
     TaskPreload,
     TaskSearch,
 )
 from understudy_store.engines.base import SOLE_EPOCH, Read, fenced
 from understudy_store.engines.searches import (
+    call_bytes,
     page,
     promise_bytes,
     schedule_bytes,
@@ -32,11 +36,20 @@ from understudy_store.engines.searches import (
 from understudy_store.errors import SearchTimeoutError, StoreError
 from understudy_store.machine.projection import projected, projected_row
 from understudy_store.pending_row import to_pending_row
-from understudy_store.records import TAG_BRANCH, Row, ScheduleRecord, TaskRecord, origin_of
+from understudy_store.records import (
+    TAG_BRANCH,
+    AttemptRecord,
+    Row,
+    ScheduleRecord,
+    TaskRecord,
+    forgotten_attempt,
+    origin_of,
+)
 
 T = TypeVar("T")
 
 _id_of: Final = attrgetter("id")
+_place_of: Final = itemgetter(0)
 #: rows after which a search looks at the clock again
 _CHECKED_ROWS: Final = 256
 
@@ -56,6 +69,8 @@ class MemoryEngine:
         self._unblocks: dict[tuple[str, str], None] = {}
         self._schedules: dict[str, ScheduleRecord] = {}
         self._facts: dict[str, str] = {}
+        #: by id of the task, then by number
+        self._attempts: dict[str, dict[int, AttemptRecord]] = {}
 
     @property
     def description(self) -> str:
@@ -145,6 +160,10 @@ class MemoryEngine:
             self._unblocks.pop(key, None)
         for schedule_id in changes.schedules_deleted:
             self._schedules.pop(schedule_id, None)
+        for attempt in changes.attempts:
+            of_task = self._attempts.setdefault(attempt.id, {})
+            of_task[attempt.n] = attempt
+            of_task.pop(forgotten_attempt(attempt.n) or 0, None)
         self._now = max(self._now, changes.now)
 
     def _answer(self, read: Read, until: float = inf) -> Reply:
@@ -156,6 +175,12 @@ class MemoryEngine:
                 return self._search_promises(command, read.now, until)
             case TaskSearch():
                 return self._search_tasks(command, read.now, until)
+            case TaskAttempts():
+                with self._lock:
+                    found = sorted(self._attempts.get(command.id, {}).items())
+                return Reply(200, attempts=[attempt for _, attempt in found])
+            case CallSearch():
+                return self._search_calls(command, read.now, until)
             case ScheduleSearch():
                 return self._search_schedules(command, until)
 
@@ -213,6 +238,24 @@ class MemoryEngine:
                 group_of(task.target),
             ):
                 yield task
+
+    def _search_calls(self, command: CallSearch, now: int, until: float) -> Reply:
+        found = []
+        for row in self._all(self._rows, until):
+            call = call_of(projected_row(row, now))
+            if call is not None and is_wanted(call, row.promise.state, command, now):
+                found.append((place_of(call, command), call))
+        found.sort(key=_place_of, reverse=True)
+        counts = counted(call.state for _, call in found) if command.counts else None
+        place = None if command.cursor is None else call_place(command.cursor)
+        after = [each for each in found if place is None or each[0] < place]
+        items, cursor = page(
+            after,
+            command.limit,
+            lambda each: call_cursor(each[0]),
+            lambda each: call_bytes(each[1]),
+        )
+        return Reply(200, calls=[call for _, call in items], cursor=cursor, counts=counts)
 
     def _search_schedules(self, command: ScheduleSearch, until: float) -> Reply:
         matching = (

@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
 from understudy_store.limits import MIB
-from understudy_store.records import PromiseRecord, ScheduleRecord, TaskRecord, Value
+from understudy_store.records import (
+    CallRecord,
+    PromiseRecord,
+    ScheduleRecord,
+    TaskRecord,
+    Value,
+)
 
 T = TypeVar("T")
 
@@ -90,6 +96,11 @@ def promise_bytes(record: PromiseRecord) -> int:
 def task_bytes(record: TaskRecord) -> int:
     """Return about how many bytes of text a task has."""
     return sum(map(len, (*record.resumes, *record.awaits))) + len(record.cause or "")
+
+
+def call_bytes(record: CallRecord) -> int:
+    """Return about how many bytes of text a root call has."""
+    return len(record.id) + _texts_bytes(record.tags) + len(record.cause or "")
 
 
 def schedule_bytes(record: ScheduleRecord) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from understudy_store.commands import PromiseAnnounce, Reply
-from understudy_store.machine import elsewhere, packed
+from understudy_store.machine import elsewhere, occurrences, packed
 from understudy_store.machine.live import Settlement
 from understudy_store.machine.settlement import cancel, note_settlement, resume_awaiters
 from understudy_store.machine.state import State, children_of
@@ -26,6 +26,7 @@ def announce(s: State, c: PromiseAnnounce, now: int) -> Reply:
     # The nodes that have their activations may have heard nothing: the promise is another broker's.
     s.settled += [Settlement(record, task.warm) for task in tasks]
     resume_awaiters(s, record.id, [task.id for task in tasks], now)
+    occurrences.settled(s, record.id, slot)
     if record.state == CANCELED:
         _cancel_below(s, record.id, origin_of(record), slot, now)
     return Reply(200)

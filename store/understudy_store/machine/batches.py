@@ -19,6 +19,10 @@ from understudy_store.commands import (
     PromiseRegisterCallback,
     PromiseRegisterListener,
     PromiseSettle,
+    PromiseSupersede,
+    ScheduleCreate,
+    SchedulePut,
+    ScheduleTrigger,
     StoreCommand,
     TaskAcquire,
     TaskContinue,
@@ -32,7 +36,7 @@ from understudy_store.commands import (
     TaskRetry,
     TaskSuspend,
 )
-from understudy_store.machine import elsewhere
+from understudy_store.machine import elsewhere, schedule_runs
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.state import State
 from understudy_store.records import Row
@@ -46,6 +50,7 @@ _BY_ID: Final = frozenset(
         PromiseGet,
         PromiseOccur,
         PromiseSettle,
+        PromiseSupersede,
         TaskAcquire,
         TaskContinue,
         TaskCreate,
@@ -57,6 +62,8 @@ _BY_ID: Final = frozenset(
         TaskRetry,
     }
 )
+#: commands after which a call of a schedule may be made under an id that they do not name
+_OF_SCHEDULES: Final = frozenset({ScheduleCreate, SchedulePut, ScheduleTrigger})
 
 
 def touched(s: State, command: StoreCommand) -> Iterable[str]:
@@ -76,6 +83,8 @@ def touched(s: State, command: StoreCommand) -> Iterable[str]:
         return (command.awaited, command.awaiter)
     if isinstance(command, PromiseRegisterListener):
         return (command.awaited,)
+    if isinstance(command, ScheduleTrigger):
+        return schedule_runs.triggered(s, command)
     return ()
 
 
@@ -87,7 +96,13 @@ def lookups(s: State, commands: Iterable[StoreCommand]) -> set[str]:
     missing: set[str] = set()
     known, packed = s.promises, s.packed
     for command in commands:
-        for each in touched(s, command):
+        ids = touched(s, command)
+        if type(command) in _OF_SCHEDULES:
+            if isinstance(command, ScheduleTrigger):
+                s.looked_up.update(ids)
+            elif isinstance(command, ScheduleCreate | SchedulePut):
+                s.new_templates.setdefault(command.id, {})[command.promise_id] = None
+        for each in ids:
             promise = known.get(each)
             if promise is None:
                 if each not in packed:
@@ -148,10 +163,14 @@ def take(s: State) -> Changes:
         changes.schedules_put = [known[each] for each in s.schedules_dirty if each in known]
         changes.schedules_deleted = [each for each in s.schedules_dirty if each not in known]
         s.schedules_dirty = {}
+    if s.attempts:
+        changes.attempts, s.attempts = s.attempts, []
     for settled in s.leaving:
         del s.promises[settled]
     s.leaving = {}
     s.pinned = set()
+    s.looked_up = set()
+    s.new_templates = {}
     return changes
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from understudy_store.machine import elsewhere, schedules, task_moves
+from understudy_store.machine import elsewhere, schedule_runs, task_moves
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.packed import unpack
 from understudy_store.machine.state import State, unlink
@@ -47,8 +47,7 @@ def expel(s: State, slots: Collection[int]) -> list[str]:
     for key in [key for key in s.unblocks if slot_of(key[0]) in wanted]:
         del s.unblocks[key]
     for schedule_id in _within(wanted, s.schedules):
-        schedule = s.schedules.pop(schedule_id)
-        schedules.disarm(s, schedule, s.ahead)
+        schedule_runs.remove(s, s.schedules[schedule_id])
     for asked in [key for key in s.asked if key[1] in wanted]:
         del s.asked[asked]
     _forget_holders(s)
@@ -80,6 +79,7 @@ def _check_settled(s: State, slots: Collection[int]) -> None:
         assert not left, f"{what} of slots that are expelled, to be taken before: {left[:3]}"
     asks = [promise_id for promise_id, slot in s.asks if slot in slots]
     asks += _within(slots, [each.schedule for each in s.occurrences_elsewhere])
+    asks += _within(slots, [each.schedule for each in s.cancels_elsewhere])
     assert not asks, f"questions of slots that are expelled, to be taken before: {asks[:3]}"
 
 

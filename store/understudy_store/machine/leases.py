@@ -9,35 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from understudy_store.machine import crash_counts, packed, task_moves
+from understudy_store.machine import attempt_log, crash_counts, packed, task_moves
 from understudy_store.machine.live import Holder, Task
 from understudy_store.machine.settlement import expire
 from understudy_store.machine.state import State
+from understudy_store.records import name_of
 
 
 def acquire(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
     """Move to acquired: the only arrow that counts up the version (semantics: property 10)."""
     if task.warm is not None and task.warm != pid:
         task_moves.forget_warm_node(s, task, "moved")
+    due_at = task.due_at
+    # A command may acquire it before its delay is over.
+    task.queued_at = now if due_at is None or due_at > now else due_at
     task_moves.move(s, task, "acquire")
     task.version += 1
     task.resumes = None
-    acquire_lease(s, task, pid, ttl, now)
+    task.acquired_at = now
+    if task.started_at is None:
+        task.started_at = now
+    task.node = acquire_lease(s, task, pid, ttl, now).name
 
 
-def acquire_lease(s: State, task: Task, pid: str, ttl: int, now: int) -> None:
-    """Enter an acquired task under its holder, with a lease from `now`."""
+def acquire_lease(s: State, task: Task, pid: str, ttl: int, now: int) -> Holder:
+    """Enter an acquired task under its holder, with a lease from `now`; return the holder."""
     expires_at = now + ttl
     task.pid = task.warm = pid
     task.ttl = ttl
     task.expires_at = expires_at
     holder = s.holders.get(pid)
     if holder is None:
-        holder = s.holders[pid] = Holder()
+        holder = s.holders[pid] = Holder(name_of(pid))
     elif holder.warm:
         holder.warm.pop(task.id, None)
     holder.held[task.id] = task
     watch_leases(s, holder, pid, expires_at)
+    return holder
 
 
 def renew_lease(task: Task, now: int) -> None:
@@ -116,8 +124,11 @@ def lapse_unless_over(
         expire(s, promise, now)
         return False
     assert promise.task is not None
-    if crash is not None:
+    if crash is None:
+        attempt_log.add(s, promise.task, "released", now)
+    else:
         crash_counts.count(promise.task, crash, now, presumed=presumed)
+        attempt_log.add(s, promise.task, "died", now, text=crash)
     task_moves.lapse(s, promise.task, now, "lease" if tell else None)
     return True
 

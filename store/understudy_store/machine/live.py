@@ -6,6 +6,8 @@ it. A promise keeps its record and replaces it when it settles, so answering wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, tzinfo
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -24,6 +26,15 @@ from understudy_store.records import (
 Reason: TypeAlias = Literal["settled", "canceled", "deadline", "halted", "lease", "moved"]
 
 
+#: finds a time zone by its name; None: it is not known
+Zones: TypeAlias = Callable[[str], tzinfo | None]
+
+
+def only_utc(name: str) -> tzinfo | None:
+    """Return UTC, which is the one zone that needs no data."""
+    return UTC if name == "UTC" else None
+
+
 class MachineConfig(msgspec.Struct, frozen=True):
     """Periods of the machine, its bounds per sweep, and the limits of what it accepts."""
 
@@ -38,6 +49,8 @@ class MachineConfig(msgspec.Struct, frozen=True):
     #: Slots are shared out over brokers: see `elsewhere`. False: this machine has all, for good.
     sharded: bool = False
     limits: Limits = Limits()
+    #: The time zones that schedules may have: those of this system are `zones.system_zone`.
+    zones: Zones = only_utc
 
 
 class Execute(msgspec.Struct, frozen=True, gc=False):
@@ -112,6 +125,7 @@ class Task:
     """A live task; its state says which fields are set (semantics: property 9)."""
 
     __slots__ = (
+        "acquired_at",
         "awaits",
         "cause",
         "crash_count",
@@ -119,12 +133,17 @@ class Task:
         "expires_at",
         "failures",
         "id",
+        "logged",
+        "node",
         "pid",
         "priority",
+        "queued_at",
         "resumes",
         "retractable",
         "retry_at",
+        "started_at",
         "state",
+        "suspensions",
         "target",
         "ttl",
         "version",
@@ -157,6 +176,13 @@ class Task:
         self.awaits: dict[str, None] | None = None
         #: the node that may have its activation: the holder, or the last one if it suspended
         self.warm: str | None = None
+        # For people, as in `TaskRecord`.
+        self.node: str | None = None
+        self.started_at: int | None = None
+        self.acquired_at: int | None = None
+        self.queued_at: int | None = None
+        self.suspensions = 0
+        self.logged = 0
 
     @classmethod
     def restored(cls, promise: PromiseRecord, record: TaskRecord) -> Task:
@@ -169,6 +195,12 @@ class Task:
         task.cause = record.cause
         task.resumes = dict.fromkeys(record.resumes) if record.resumes else None
         task.awaits = dict.fromkeys(record.awaits) if record.awaits else None
+        task.node = record.node
+        task.started_at = record.started_at
+        task.acquired_at = record.acquired_at
+        task.queued_at = record.queued_at
+        task.suspensions = record.suspensions
+        task.logged = record.logged
         return task
 
     def record(self, *, stored: bool = False) -> TaskRecord:
@@ -190,6 +222,12 @@ class Task:
             self.crash_count,
             self.cause,
             tuple(self.awaits) if self.awaits else (),
+            self.node,
+            self.started_at,
+            self.acquired_at,
+            self.queued_at,
+            self.suspensions,
+            self.logged,
         )
 
 
@@ -211,9 +249,11 @@ class Promise:
 class Holder:
     """The tasks of one node: those it has acquired, and suspended ones it may keep warm."""
 
-    __slots__ = ("armed_at", "held", "warm")
+    __slots__ = ("armed_at", "held", "name", "warm")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        #: of the process, as in `name_of`
+        self.name = name
         self.held: dict[str, Task] = {}
         #: ids only, because the task itself may be packed
         self.warm: dict[str, None] = {}

@@ -15,8 +15,10 @@ from understudy_store.machine import (
     elsewhere,
     expulsion,
     leases,
+    occurrences,
     promises,
     recovery,
+    schedule_runs,
     schedules,
     sweep,
     tasks,
@@ -45,7 +47,8 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.PromiseRegisterCallback: promises.register_callback,
     c.PromiseRegisterListener: promises.register_listener,
     c.PromiseAnnounce: announcements.announce,
-    c.PromiseOccur: schedules.occur,
+    c.PromiseOccur: schedule_runs.occur,
+    c.PromiseSupersede: schedule_runs.supersede,
     c.PromiseSearch: promises.search,
     c.TaskCreate: tasks.create,
     c.TaskAcquire: tasks.acquire,
@@ -60,7 +63,15 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.TaskGet: tasks.get,
     c.TaskPreload: tasks.preload,
     c.TaskSearch: tasks.search,
+    c.TaskAttempts: tasks.attempts,
+    c.CallSearch: tasks.search_calls,
     c.ScheduleCreate: schedules.create,
+    c.SchedulePut: schedules.put,
+    c.ScheduleUpdate: schedules.update,
+    c.SchedulePause: schedules.pause,
+    c.ScheduleResume: schedules.resume,
+    c.ScheduleTrigger: schedules.trigger,
+    c.ScheduleNext: schedules.next_,
     c.ScheduleGet: schedules.get,
     c.ScheduleDelete: schedules.delete,
     c.ScheduleSearch: schedules.search,
@@ -85,6 +96,8 @@ class Machine:
         self.state: Final = State(config)
         #: questions that change nothing
         self.view: Final = MachineView(self.state)
+        #: where nodes run: whoever knows it notes it, for the attempt log
+        self.hosts: Final = self.state.hosts
 
     # ---- history and restart --------------------------------------------------------------------
 
@@ -123,7 +136,7 @@ class Machine:
 
     def due_lookups(self, now: int) -> set[str]:
         """Return the ids that a sweep at `now` may create for schedules, and not in memory."""
-        return schedules.due_lookups(self.state, self.state.clock(now))
+        return schedule_runs.due_lookups(self.state, self.state.clock(now))
 
     def load(self, rows: Iterable[Row]) -> None:
         """Take in the rows that the engine found: settled promises, until the next `take`."""
@@ -177,7 +190,7 @@ class Machine:
         Nothing else follows a wall clock that is set. Not to be called between `due_lookups` and
         its `sweep`.
         """
-        schedules.follow(self.state, ahead, self.state.clock(now))
+        schedule_runs.follow(self.state, ahead, self.state.clock(now))
 
     def next_due(self) -> int | None:
         """Return a time no later than the next one in which a sweep has something to do.
@@ -247,28 +260,32 @@ class Machine:
         revoked, self.state.revoked = self.state.revoked, []
         return revoked
 
-    def take_requests(self) -> list[c.PromiseRegisterListener | c.PromiseOccur]:
+    def take_requests(
+        self,
+    ) -> list[c.PromiseRegisterListener | c.PromiseOccur | c.PromiseSupersede]:
         """Return what the owners of other slots are to be asked for, until they answer.
 
-        See `elsewhere` and `schedules`. What becomes of an answer is said to `occurred` and
+        See `elsewhere` and `schedule_runs`. What becomes of an answer is said to `occurred` and
         `forget_ask`, and by a `PromiseAnnounce`.
         """
         s = self.state
         asks, s.asks = s.asks, []
-        occurrences, s.occurrences_elsewhere = s.occurrences_elsewhere, []
+        made, s.occurrences_elsewhere = s.occurrences_elsewhere, []
         listeners = [c.PromiseRegisterListener(id_, slot_address(slot)) for id_, slot in asks]
-        return [*listeners, *occurrences]
+        cancels, s.cancels_elsewhere = s.cancels_elsewhere, []
+        return [*listeners, *made, *cancels]
 
     def occurred(self, schedule_id: str, date: int) -> None:
         """Note that the promise of an occurrence exists; `date` is that of its `PromiseOccur`."""
-        schedules.occurred(self.state, schedule_id, date)
+        schedule_runs.occurred(self.state, schedule_id, date)
 
     def forget_ask(self, promise_id: str, slot: int) -> None:
         """Note that a promise does not exist that a slot was to listen to.
 
-        No task waits for it any more; one that does so again asks again.
+        Nothing waits for it any more; a task that does so again asks again.
         """
         elsewhere.take_awaiters(self.state, promise_id, slot)
+        occurrences.settled(self.state, promise_id, slot)
 
     def acknowledge(self, promise_id: str, address: str) -> None:
         """Note that the receiver has an unblock; it is owed no longer."""

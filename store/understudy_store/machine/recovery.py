@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from understudy_store.changes import Snapshot
-from understudy_store.machine import elsewhere, leases, schedules
+from understudy_store.machine import elsewhere, leases, schedule_runs
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.packed import get, is_idle, pack
 from understudy_store.machine.state import State, link
@@ -76,7 +76,7 @@ def admit(s: State, snapshot: Snapshot, now: int) -> None:
         s.unblocks[record.id, address] = record
     for schedule in snapshot.schedules:
         assert schedule.id not in s.schedules, _twice(schedule.id)
-        schedules.enter(s, schedule, now)
+        schedule_runs.enter(s, schedule, now)
 
 
 def _across_slots(s: State, row: PendingRow, awaiters: Sequence[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from understudy_store.machine import crash_counts, packed, task_moves
+from understudy_store.machine import crash_counts, occurrences, packed, task_moves
 from understudy_store.machine.live import Promise, Reason, Settlement, Task
 from understudy_store.machine.state import State, children_of, unlink
 from understudy_store.machine.transitions import (
@@ -26,6 +26,7 @@ from understudy_store.records import (
     is_local,
     origin_of,
 )
+from understudy_store.slots import slot_of
 
 
 def find(s: State, promise_id: str, now: int) -> Promise | None:
@@ -114,6 +115,8 @@ def _settle(
         _consume_callbacks(s, promise, now, overdue)
     if promise.listeners is not None:
         _consume_listeners(s, promise)
+    if record.id in s.followed:
+        occurrences.settled(s, record.id, slot_of(record.id))
 
 
 def note_settlement(s: State, record: PromiseRecord, by: Task | None) -> None:

@@ -7,9 +7,10 @@ promise or a task only together with `dirty`, from which the next batch of chang
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from understudy_store.commands import PromiseOccur
+from understudy_store.commands import PromiseOccur, PromiseSupersede
+from understudy_store.machine.hosts import Hosts
 from understudy_store.machine.live import (
     Holder,
     MachineConfig,
@@ -26,10 +27,21 @@ from understudy_store.records import (
     TAG_PARENT,
     TAG_SCOPE,
     TASK_STATES,
+    AttemptRecord,
     PromiseRecord,
     ScheduleRecord,
     TaskState,
 )
+
+
+class Due(NamedTuple):
+    """Occurrences of a schedule that are due, and the last one that was missed for good.
+
+    Without either, its pause is over.
+    """
+
+    dates: tuple[int, ...]
+    missed: int | None = None
 
 
 class State:
@@ -40,15 +52,19 @@ class State:
         "ahead",
         "asked",
         "asks",
+        "attempts",
         "awaiters_elsewhere",
         "callbacks_new",
         "callbacks_removed",
+        "cancels_elsewhere",
         "children",
         "config",
         "counts",
         "deadlines",
         "dirty",
+        "followed",
         "holders",
+        "hosts",
         "idle",
         "idle_before",
         "in_flight",
@@ -57,10 +73,13 @@ class State:
         "limits",
         "listeners_new",
         "listeners_removed",
+        "looked_up",
+        "new_templates",
         "now",
         "occurrences",
         "occurrences_elsewhere",
         "occurring",
+        "occurs_at",
         "offers",
         "offers_due",
         "pack_round",
@@ -105,8 +124,12 @@ class State:
         # and the slots that are, or are asked to become, its listeners.
         self.awaiters_elsewhere: dict[str, dict[str, None]] = {}
         self.asked: dict[tuple[str, int], None] = {}
-        #: schedules whose next promise is to be created elsewhere, and the occurrence
-        self.occurring: dict[str, int] = {}
+        #: by schedule, the promise of the occurrence that is to be created elsewhere
+        self.occurring: dict[str, PromiseOccur] = {}
+        #: The last calls that schedules are told of when they settle, and those schedules; and for
+        #: when each schedule is armed (see `occurrences`).
+        self.followed: dict[str, dict[str, None]] = {}
+        self.occurs_at: dict[str, int] = {}
         self.pending = 0
         self.counts: dict[TaskState, int] = dict.fromkeys(TASK_STATES, 0)
         # Timers; keys are ids, those of `leases` pids.
@@ -122,6 +145,7 @@ class State:
         self.unblocks_new: dict[tuple[str, str], None] = {}
         self.asks: list[tuple[str, int]] = []
         self.occurrences_elsewhere: list[PromiseOccur] = []
+        self.cancels_elsewhere: list[PromiseSupersede] = []
         # Owed to the engine.
         self.dirty: dict[str, Promise] = {}
         self.callbacks_new: dict[str, list[str]] = {}
@@ -131,14 +155,20 @@ class State:
         #: True if the unblock is added, False if it is removed
         self.unblocks_dirty: dict[tuple[str, str], bool] = {}
         self.schedules_dirty: dict[str, None] = {}
+        self.attempts: list[AttemptRecord] = []
+        self.hosts = Hosts()
         #: batches that were taken and are not durable yet
         self.in_flight = 0
         # History in memory: settled promises that leave at the next take.
         self.leaving: dict[str, None] = {}
         #: Settled promises that a command of this batch relies on. If the commit of an earlier
         #: batch ends meanwhile, it must not drop them.
-        #: by schedule, how many occurrences the last `due_lookups` has read
-        self.occurrences_read: dict[str, int] = {}
+        #: by schedule, what the last `due_lookups` has read
+        self.occurrences_read: dict[str, Due] = {}
+        #: the ids of calls of schedules that commands of this batch ask for, and were looked up
+        self.looked_up: set[str] = set()
+        #: of schedules that commands of this batch create, the templates of their calls' ids
+        self.new_templates: dict[str, dict[str, None]] = {}
         self.pinned: set[str] = set()
 
     def clock(self, now: int) -> int:

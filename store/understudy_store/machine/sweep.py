@@ -6,7 +6,7 @@ never acquires, suspends, halts or continues (semantics: property 16).
 
 from __future__ import annotations
 
-from understudy_store.machine import leases, packed, schedules
+from understudy_store.machine import leases, packed, schedule_runs
 from understudy_store.machine.settlement import find
 from understudy_store.machine.state import State, next_due
 
@@ -28,7 +28,7 @@ def sweep(s: State, now: int, schedules_until: int) -> bool:
     if s.leases.next_at <= now:
         left -= leases.lapse_due(s, now, left)
     if s.occurrences.next_at <= schedules_until:
-        left -= schedules.run(s, now, schedules_until, min(left, s.config.missed_max))
+        left -= schedule_runs.run(s, now, schedules_until, min(left, s.config.missed_max))
     if s.offers_due.next_at <= now:
         _offers(s, now, left)
     return next_due(s) <= now

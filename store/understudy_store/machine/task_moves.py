@@ -70,6 +70,7 @@ def suspend(s: State, task: Task) -> None:
     holder = s.holders[task.pid]
     move(s, task, "suspend")
     task.resumes = None
+    task.suspensions += 1
     holder.warm[task.id] = None
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from understudy_store.commands import (
+    CallSearch,
     PromiseCreate,
     PromiseSettle,
     Reply,
     TaskAcquire,
+    TaskAttempts,
     TaskContinue,
     TaskCreate,
     TaskFence,
@@ -22,7 +24,14 @@ from understudy_store.commands import (
     TaskSearch,
     TaskSuspend,
 )
-from understudy_store.machine import crash_counts, elsewhere, leases, promises, task_moves
+from understudy_store.machine import (
+    attempt_log,
+    crash_counts,
+    elsewhere,
+    leases,
+    promises,
+    task_moves,
+)
 from understudy_store.machine.live import Promise, Task
 from understudy_store.machine.settlement import find, settle
 from understudy_store.machine.state import State
@@ -30,19 +39,25 @@ from understudy_store.machine.transitions import TASK_TRANSITIONS, TaskEvent
 from understudy_store.machine.validation import (
     Refusal,
     check_batch,
+    check_call_cursor,
     check_cause,
     check_duration,
+    check_error,
     check_holder,
     check_page,
     check_promise,
     check_settle,
     check_state,
+    check_texts,
 )
 from understudy_store.records import (
+    HEADER_ERROR,
+    PROMISE_STATES,
     TAG_BRANCH,
     TAG_TARGET,
     TASK_STATES,
     TASK_WORDS,
+    AttemptEnd,
     PromiseRecord,
 )
 from understudy_store.slots import slot_of
@@ -235,7 +250,9 @@ def _require_awaited(s: State, promise_id: str, now: int) -> Promise:
 def fulfill(s: State, c: TaskFulfill, now: int) -> Reply:
     """Settle the task's own promise."""
     event = check_settle(s.limits, c.state, c.value)
-    promise, _ = require_held(s, c.id, c.version, "fulfill", now)
+    promise, task = require_held(s, c.id, c.version, "fulfill", now)
+    if event == "reject":
+        attempt_log.add(s, task, "raised", now, c.value.headers.get(HEADER_ERROR))
     settle(s, promise, event, c.value, now, None)
     return Reply(200, None, promise.record)
 
@@ -244,7 +261,10 @@ def release(s: State, c: TaskRelease, now: int) -> Reply:
     """Give the task back, to be offered again after the delay."""
     check_duration(c.delay, "delay", 0)
     check_cause(s.limits, c.cause)
+    check_error(c.error)
     _, task = require_held(s, c.id, c.version, "release", now)
+    end: AttemptEnd = "raised" if c.failed else "released"
+    attempt_log.add(s, task, end, now, c.error or None, c.cause or None)
     if c.failed:
         task.failures += 1
     if task.crash_count:
@@ -278,6 +298,7 @@ def halt(s: State, c: TaskHalt, now: int) -> Reply:
     check_event(promise, task, "halt")
     if task_moves.changes(task, "halt"):
         task.cause = c.cause or task.cause
+        attempt_log.add(s, task, "parked", now, text=c.cause or None)
         task_moves.halt(s, task)
     return Reply(200, None, promise.record, task.record())
 
@@ -319,4 +340,20 @@ def search(s: State, c: TaskSearch, _now: int) -> Reply:
     """Check the search; the engine answers it."""
     check_page(s.limits, c.limit)
     check_state(c.state, TASK_STATES)
+    return Reply(200)
+
+
+def attempts(_s: State, _c: TaskAttempts, _now: int) -> Reply:
+    """Let the engine answer from the attempt log."""
+    return Reply(200)
+
+
+def search_calls(s: State, c: CallSearch, _now: int) -> Reply:
+    """Check the search; the engine answers it."""
+    check_page(s.limits, c.limit)
+    for state in c.states:
+        check_state(state, PROMISE_STATES)
+    check_texts(s.limits, c.tags, "tag", s.limits.tag_chars_max, s.limits.tag_chars_max)
+    if c.cursor is not None:
+        check_call_cursor(c.cursor)
     return Reply(200)

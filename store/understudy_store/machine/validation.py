@@ -13,10 +13,12 @@ from typing import Final
 from unicodedata import category
 
 from understudy_store import addresses
+from understudy_store.calls import call_place
 from understudy_store.commands import Reply
 from understudy_store.limits import DURATION_MS_MAX, Limits
 from understudy_store.machine.transitions import SETTLE_EVENTS, PromiseEvent
 from understudy_store.records import (
+    ERROR_CHARS_MAX,
     TAG_BRANCH,
     TAG_DELAY,
     TAG_EXTERNAL,
@@ -253,14 +255,29 @@ def check_holder(limits: Limits, pid: str, ttl: int) -> None:
     check_duration(ttl, "ttl", 1)
 
 
-def check_cause(limits: Limits, cause: str) -> None:
-    """Check the cause with which a task is halted."""
-    if len(cause) > limits.header_chars_max:
-        raise Refusal(
-            400, f"cause has {len(cause)} characters; at most {limits.header_chars_max} are allowed"
-        )
+def check_cause(limits: Limits, cause: str, what: str = "cause") -> None:
+    """Check the cause with which a task is halted, or another text for people."""
+    most = limits.header_chars_max
+    if len(cause) > most:
+        raise Refusal(400, f"{what} has {len(cause)} characters; at most {most} are allowed")
     if _NOT_IN_TEXT.search(cause):
-        raise Refusal(400, "cause contains a character that is not text")
+        raise Refusal(400, f"{what} contains a character that is not text")
+
+
+def check_error(error: str) -> None:
+    """Check the class of an exception with which a task is released."""
+    if len(error) > ERROR_CHARS_MAX:
+        raise Refusal(
+            400, f"error has {len(error)} characters; at most {ERROR_CHARS_MAX} are allowed"
+        )
+    if _NOT_IN_TEXT.search(error):
+        raise Refusal(400, "error contains a character that is not text")
+
+
+def check_call_cursor(cursor: str) -> None:
+    """Check that a search of calls has given this cursor."""
+    if call_place(cursor) is None:
+        raise Refusal(400, "the cursor is none that a search of calls has given")
 
 
 def check_page(limits: Limits, limit: int) -> None:

@@ -36,6 +36,10 @@ class MachineView:
         """Yield every promise that is in memory."""
         return (promise.record for promise in packed.all_promises(self._state))
 
+    def schedule(self, id: str) -> ScheduleRecord | None:
+        """Return the schedule; None if there is none."""
+        return self._state.schedules.get(id)
+
     def schedules(self) -> Iterator[ScheduleRecord]:
         """Yield every schedule."""
         return iter(self._state.schedules.values())

@@ -174,7 +174,33 @@ def test_schedules(cli: Cli) -> None:
     assert (made["function"], made["cron"], made["last_run_at"]) == ("greet", "0 3 * * *", None)
     assert made["promise_param"]["data"] == [["ann"], {}]
     assert [one["id"] for one in call(cli, "schedules", "search")] == ["nightly"]
-    assert "nightly  0 3 * * *  greet" in cli("schedules", "get", "nightly")[1]
+    assert "nightly  0 3 * * *  UTC   greet" in cli("schedules", "get", "nightly")[1]
+    create = ("schedules", "create", "nightly", "0 3 * * *", "greet", "--target", "g")
+    assert cli(*create, "--arg", "ann")[0] == 0
+    code, _, err = cli(*create, "--arg", "bob")
+    assert code == 3
+    assert 'other arguments: [["ann"], {}] are stored' in err
+    assert "To change it: --replace" in err
+    zone = ("--zone", "Europe/Vienna")
+    assert call(cli, *create, "--arg", "bob", "--replace", *zone)["zone"] == "Europe/Vienna"
+    rules = ("--overlap", "skip", "--catch-up", "2h", "--jitter", "30s", "--cron", "30 2 * * *")
+    updated = call(cli, "schedules", "update", "nightly", *rules)
+    assert (updated["overlap"], updated["catch_up"], updated["jitter"]) == (
+        "skip",
+        7_200_000,
+        30_000,
+    )
+    shown = cli("schedules", "next", "nightly", "--count", "2")[1]
+    times = re.findall(r"\d  \d{4}-\d\d-\d\d \d\d:\d\d:00 \+0[12]00$", shown, re.MULTILINE)
+    assert len(times) == 2, shown
+    assert len(call(cli, "schedules", "next", "nightly", "--count", "2")) == 2
+    assert "paused until 2" in cli("schedules", "pause", "nightly", "--until", "2h")[1]
+    paused = ("schedules", "pause", "nightly", "--reason", "a move", "--until")
+    assert "paused until 2126-12-24 07:00:00: a move" in cli(*paused, "2126-12-24T08:00+01:00")[1]
+    code, call_id, err = cli("schedules", "trigger", "nightly")
+    assert code == 0, err
+    assert call(cli, "promises", "get", call_id.strip())["function"] == "greet"
+    assert call(cli, "schedules", "resume", "nightly")["paused_at"] is None
     assert cli("schedules", "delete", "nightly")[:2] == (0, "nightly: deleted\n")
     code, _, err = cli("schedules", "get", "nightly")
     assert (code, err.count("\n")) == (1, 1)
@@ -196,6 +222,11 @@ def test_pickled_values_are_not_loaded(cli: Cli, url: str) -> None:
         (("tasks", "halt", "absent"), "To list them: understudy tasks search"),
         (("schedules", "get", "absent"), "To list them: understudy schedules search"),
         (("schedules", "create", "s", "at noon", "f"), "It has five fields, minute hour day"),
+        (("schedules", "update", "absent", "--zone", "Mars"), "schedule 'absent' does not exist"),
+        (("schedules", "create", "s", "0 0 * * *", "f", "--zone", "Mars"), "time zone 'Mars' is"),
+        (("schedules", "create", "s", "0 0 * * *", "f", "--overlap", "no"), "one of allow, skip"),
+        (("schedules", "create", "s", "0 0 * * *", "f", "--catch-up", "no"), "--catch-up 'no'"),
+        (("schedules", "pause", "s", "--until", "soon"), "--until 'soon' is no time"),
         (("tree", "absent"), "there is no promise 'absent'"),
         (("promises", "search", "--state", "done"), "--state 'done'"),
         (("invoke", "x", "f", "--target", "no group!"), "not valid"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import trio
@@ -16,7 +17,12 @@ import trio
 from tests.integration.sdk.functions import add, approve, exists, register_all, tree
 from tests.support import eventually
 from understudy import Context, Runtime
-from understudy.errors import CanceledError, ConfigurationError, DeadlineExceededError
+from understudy.errors import (
+    CanceledError,
+    CommandError,
+    ConfigurationError,
+    DeadlineExceededError,
+)
 from understudy.retry import Constant
 
 
@@ -310,8 +316,30 @@ def test_schedules(runtime: Runtime) -> None:
     made = runtime.options(tags={"k": "v"}).schedules.create("s", "* * * * *", add, 1, b=2)
     assert made.next_run_at > datetime.now(UTC)
     assert made.tags["k"] == "v"
-    assert runtime.schedules.create("s", "0 0 * * *", add, 1, 2) == made
+    tagged = runtime.options(tags={"k": "v"}).schedules
+    assert tagged.create("s", "* * * * *", add, 1, b=2) == made
+    with pytest.raises(CommandError, match=r"another cron: '\* \* \* \* \*' is stored.*409"):
+        tagged.create("s", "0 0 * * *", add, 1, b=2)
+    with pytest.raises(CommandError, match=r"other arguments: .*\"b\": 2.* are stored"):
+        tagged.create("s", "* * * * *", add, 1, b=3)
+    with pytest.raises(CommandError, match="another tags"):
+        runtime.schedules.create("s", "* * * * *", add, 1, b=2)
     assert runtime.schedules.get("s") == made
+    local = tagged.options(zone="Europe/Vienna", overlap="skip", catch_up=3600, replace=True)
+    changed = local.create("s", "0 3 * * *", add, 1, b=3)
+    assert (changed.zone, changed.overlap, changed.catch_up) == ("Europe/Vienna", "skip", 3600.0)
+    assert {
+        at.astimezone(ZoneInfo("Europe/Vienna")).hour for at in runtime.schedules.next("s")
+    } == {3}
+    call_id = runtime.schedules.trigger("s")
+    assert runtime.get(call_id).result(10) == 4
+    until = datetime.now(UTC) + timedelta(hours=1)
+    paused = runtime.schedules.pause("s", "why", until=until)
+    assert (paused.pause_reason, paused.last_id) == ("why", call_id)
+    assert paused.paused_until is not None
+    assert abs(paused.paused_until - until) < timedelta(milliseconds=1)
+    assert runtime.schedules.resume("s").paused_at is None
+    assert runtime.schedules.update("s", jitter=5, timeout=9).timeout_s == 9.0
     assert [s.id for s in runtime.schedules.search()] == ["s"]
     runtime.schedules.delete("s")
     assert list(runtime.schedules.search()) == []

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,6 @@ import pytest
 from tests.acceptance.system import until
 from understudy import subprocesses
 from understudy.context import Context
-from understudy.current_context import current, enter
 from understudy.errors import CanceledError, ConfigurationError, DeadlineExceededError
 from understudy_actors.interpreter.signals import cancel
 
@@ -50,13 +48,13 @@ while time.monotonic() < end:
 class Function:
     """A function that runs here, with a context whose call can be canceled."""
 
-    def __init__(self, timeout_s: float = 3600) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, timeout_s: float = 3600) -> None:
         record = SimpleNamespace(timeout_at=int((time.time() + timeout_s) * 1000))
         run: Any = SimpleNamespace(id="call-1", signals=None, canceled=False, record=record)
         self.run = run
         env: Any = SimpleNamespace(now_ms=lambda: int(time.time() * 1000))
-        self.ctx = Context(run, env)
-        enter(self.ctx)
+        self.ctx = ctx = Context(run, env)
+        monkeypatch.setattr(subprocesses, "current", lambda: ctx)
 
     def cancel_when(self, path: Path) -> None:
         """Cancel the call once a file is there."""
@@ -89,8 +87,8 @@ def is_alive(path: Path) -> bool:
 
 
 @pytest.fixture
-def function() -> Function:
-    return Function()
+def function(monkeypatch: pytest.MonkeyPatch) -> Function:
+    return Function(monkeypatch)
 
 
 @pytest.mark.usefixtures("function")
@@ -128,17 +126,17 @@ def test_what_the_program_has_started_ends_too(function: Function, folder: Path)
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_timeout(folder: Path, is_there: bool) -> None:
-    function = Function() if is_there else None
+def test_a_timeout(folder: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    if is_there:
+        Function(monkeypatch)
     with pytest.raises(subprocess.TimeoutExpired):
         subprocesses.run(program(folder, "stubborn"), grace=0, timeout=0.2)
     assert not (folder / "pid").exists() or not is_alive(folder / "pid")
-    assert (current() is None) == (function is None)
 
 
 def test_the_deadline_that_no_broker_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocesses, "_LATE_S", 0.05)
-    function = Function(timeout_s=0.1)
+    function = Function(monkeypatch, timeout_s=0.1)
     with pytest.raises(DeadlineExceededError):
         subprocesses.run(["sleep", "60"])
     assert not function.ctx.canceled
@@ -177,16 +175,3 @@ def test_it_does_not_block_an_event_loop() -> None:
 
     with pytest.raises(ConfigurationError, match="would block"):
         asyncio.run(in_async_code())
-
-
-def test_a_context_is_current_until_its_function_ends() -> None:
-    function: Function | None = Function()
-    assert function is not None
-    assert current() is function.ctx
-    found: list[Callable[[], Any] | Context | None] = []
-    thread = threading.Thread(target=lambda: found.append(current()))
-    thread.start()
-    thread.join()
-    assert found == [None], "a thread of its own knows nothing of it"
-    function = None
-    assert current() is None

@@ -53,6 +53,10 @@ def tree(
             "20 or fewer]",
         ),
     ] = None,
+    attempts: Annotated[
+        bool,
+        typer.Option("--attempts", help="Show below each call its attempts that ended badly."),
+    ] = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
@@ -66,12 +70,16 @@ def tree(
     the rest are counted. A detached call with an id of its own is a graph of its own: ask for that
     id.
 
+    --attempts adds the attempts that ended badly: which node had the call, how long, and why the
+    attempt ended. Of a call, the first three and the last twenty are there.
+
     --json prints one object with nested children, always all of them. With --follow, but not on a
     terminal, each change is printed as a line.
 
     \b
     Examples:
       understudy tree order-7
+      understudy tree order-7 --attempts
       understudy tree order-7 --follow
       understudy tree import-7 --children 200
       understudy tree order-7 --json | jq '.. | objects | select(.error?) | .id'
@@ -100,13 +108,17 @@ def tree(
         away: Sequence[BrokerStatus] = ()
         whole = everything or as_json
         try:
-            root, shown, around = read_graph(client, id, everything=whole, children=children)
+            root, shown, around = read_graph(
+                client, id, everything=whole, children=children, attempts=attempts
+            )
         except BrokerUnavailableError as error:
             if not error.others_answer:
                 raise
             part = PartClient(url)
             away = part.away
-            root, shown, around = read_graph(part, id, everything=whole, children=children)
+            root, shown, around = read_graph(
+                part, id, everything=whole, children=children, attempts=attempts
+            )
     if as_json:
         print_json(as_data(root, around))
     else:
@@ -118,14 +130,27 @@ def tree(
 
 
 def read_graph(
-    client: Client | PartClient, id: str, *, everything: bool, children: int | None = None
+    client: Client | PartClient,
+    id: str,
+    *,
+    everything: bool,
+    children: int | None = None,
+    attempts: bool = False,
 ) -> tuple[Node, list[Line], Surroundings]:
     """Read a call graph as it is now.
+
+    Parameters
+    ----------
+    attempts
+        Whether to read the attempt logs of the calls that are shown.
+
 
     Returns
     -------
     The tree, the lines to show, and the tasks and groups of the promises in these lines.
     """
+    from dataclasses import replace
+
     from understudy.cli.errors import CliError
     from understudy.cli.times import now_ms
     from understudy.views.call_graph import Node, build, lines
@@ -151,7 +176,11 @@ def read_graph(
         for line in shown
         if isinstance(line.item, Node) and TAG_TARGET in line.item.record.tags
     ]
-    around = surroundings(now_ms(), records, client.tasks_of(calls), client.groups())
+    replies = client.tasks_of(calls)
+    around = surroundings(now_ms(), records, replies, client.groups())
+    if attempts:
+        logged = [reply.task.id for reply in replies if reply.task and reply.task.logged]
+        around = replace(around, log=client.attempts_of(logged))
     return root, shown, around
 
 

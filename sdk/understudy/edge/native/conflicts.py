@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from understudy.client.schedule_conflicts import difference
 from understudy.edge.native.problems import Problem
 from understudy.values.seals import is_sealed
 from understudy.views.json_data import compact, decoded, sealed_text
 from understudy.views.records import promise_json, schedule_json
-from understudy_store.commands import PromiseCreate, ScheduleCreate
+from understudy_store.commands import PromiseCreate, SchedulePut
 from understudy_store.records import (
     HEADER_FUNCTION,
     HEADER_VERSION,
@@ -83,20 +84,13 @@ def check_same_promise(asked: PromiseCreate, found: PromiseRecord) -> None:
     raise Problem(409, detail, stored=promise_json(found))
 
 
-def check_same_schedule(asked: ScheduleCreate, found: ScheduleRecord) -> None:
+def check_same_schedule(asked: SchedulePut, found: ScheduleRecord) -> None:
     """Raise a `Problem` with 409 if a schedule that exists is another one than is asked for."""
-    is_same = (
-        asked.cron == found.cron
-        and asked.promise_id == found.promise_id
-        and asked.promise_timeout == found.promise_timeout
-        and asked.promise_tags == found.promise_tags
-        and asked.promise_param.headers == found.promise_param.headers
-        and _is_same(asked.promise_param, found.promise_param)
-    )
-    if not is_same:
+    text = difference(asked, found)
+    if text is not None:
         raise Problem(
             409,
-            f"schedule {found.id!r} already exists, and is another one: delete it first",
+            f"schedule {found.id!r} already exists, with {text}. To change it: replace=true",
             stored=schedule_json(found),
         )
 

@@ -10,11 +10,13 @@ from starlette.responses import Response
 
 from understudy.edge.edge import Edge
 from understudy.edge.native import calls, events, promises
+from understudy.edge.native.call_lists import call_search, is_newest_first
 from understudy.edge.native.conflicts import check_same_call, check_same_promise, check_settled
 from understudy.edge.native.exchange import Exchange, Handler, answer
 from understudy.edge.native.feeds import Feeds
 from understudy.edge.native.functions import Functions
 from understudy.edge.native.graphs import graph_data, read_promise
+from understudy.edge.native.parameters import Parameters
 from understudy.edge.native.paths import path_of
 from understudy.edge.native.problems import Problem, of_reply
 from understudy.edge.native.progress import ProgressNews, follow_progress, progress_data
@@ -22,6 +24,7 @@ from understudy.edge.native.streams import Stream, Streams
 from understudy.edge.native.waits import Waits
 from understudy.obstacles import task_trouble
 from understudy.values.seals import is_sealed
+from understudy.views.calls import attempt_json, call_json, counts_json
 from understudy.views.json_data import decoded, sealed_text
 from understudy.views.progress import progress_json, progress_of_task
 from understudy.views.records import failure, failure_text, has_failed, promise_json, task_json
@@ -32,6 +35,7 @@ from understudy_store.commands import (
     PromiseSearch,
     PromiseSettle,
     Reply,
+    TaskAttempts,
     TaskGet,
 )
 from understudy_store.records import CANCELED, TAG_TARGET, PromiseRecord
@@ -59,6 +63,7 @@ class CallHandlers:
             "": {"GET": self.read},
             "/result": {"GET": self.result},
             "/tree": {"GET": self.tree},
+            "/attempts": {"GET": self.attempts},
             "/events": {"GET": self.events},
             "/tree/events": {"GET": self.tree_events},
             "/cancel": {"POST": self.cancel},
@@ -191,6 +196,8 @@ class CallHandlers:
     async def list(self, exchange: Exchange) -> Response:
         """List calls."""
         parameters = exchange.parameters(*promises.CALLS_PARAMETERS)
+        if is_newest_first(parameters):
+            return await self._list_newest(parameters)
         search = promises.search_calls(parameters)
         function = parameters.text("function")
         found: list[PromiseRecord] = []
@@ -207,6 +214,27 @@ class CallHandlers:
                 return answer(page_data([promise_json(each) for each in found], cursor))
             search = with_cursor(search, cursor)
         return answer(page_data([promise_json(each) for each in found], search.cursor))
+
+    async def _list_newest(self, parameters: Parameters) -> Response:
+        """List root calls, the newest first."""
+        await self._brokers.wait_clock()
+        now_ms = self._brokers.clock()
+        reply = await self._brokers.ask(call_search(parameters, now_ms))
+        if not reply.ok:
+            raise of_reply(reply)
+        data = page_data([call_json(each, now_ms) for each in reply.calls or ()], reply.cursor)
+        if reply.counts is not None:
+            data["counts"] = counts_json(reply.counts)
+        return answer(data)
+
+    async def attempts(self, exchange: Exchange) -> Response:
+        """Read what the attempt log has of a call."""
+        exchange.parameters()
+        record = await read_promise(self._brokers, exchange.names["id"])
+        reply = await self._brokers.ask(TaskAttempts(record.id))
+        if not reply.ok:
+            raise of_reply(reply)
+        return answer(page_data([attempt_json(each) for each in reply.attempts or ()], None))
 
     async def _page(self, search: PromiseSearch) -> Reply:
         reply = await self._brokers.ask(search)

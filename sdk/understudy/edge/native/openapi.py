@@ -14,6 +14,9 @@ from understudy._version import __version__
 from understudy.edge.native.paths import path_of
 from understudy.edge.native.problems import MEDIA_TYPE
 from understudy.options import VERSION_MAX
+from understudy.schedules import TIMES_MAX
+from understudy.states import CALL_STATES
+from understudy_store.records import CATCH_UPS, OVERLAPS
 
 #: functions that are described, by group and name; beyond them there is the general path
 FUNCTIONS_MAX: Final = 1_000
@@ -300,6 +303,25 @@ _CALL_PARAMETERS: Final = [
     _query("id", "the id of the call", ID_TEXT),
     *map(_parameter, ("wait", "timeout", "delay", "version", "priority", "tag", "unknown", "key")),
 ]
+_CALL_STATE: Final = _query(
+    "state",
+    "only those in this state; failed is rejected or timedout, and is for order=newest",
+    {"enum": list(CALL_STATES)},
+)
+#: the parameters of lists of calls from the newest on
+_NEWEST: Final = [
+    _query(
+        "order",
+        "newest: only calls that begin a call graph, the newest first; any of the parameters "
+        "below asks for that",
+        {"enum": ["id", "newest"]},
+    ),
+    _query("since", "only calls from so long ago on: 1h, 7d", _DURATION),
+    _query("until", "only calls from before so long ago", _DURATION),
+    _query("error", "only calls that failed with this class of exception"),
+    _query("slow", "only calls that have taken so long", _DURATION),
+    _query("counts", "also count them by state, the newest 10,000", {"enum": ["true", "false"]}),
+]
 _TIME: Final = {"type": "integer", "description": "milliseconds since 1970"}
 _TIME_OR_NULL: Final = {"type": ["integer", "null"], "description": "milliseconds since 1970"}
 _VALUE: Final = {
@@ -356,6 +378,48 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "settled_at",
         ],
     },
+    "Call": {
+        "type": "object",
+        "description": "A call that begins a call graph, as `understudy calls --json` shows it.",
+        "properties": {
+            "id": {"type": "string"},
+            "function": {"type": ["string", "null"]},
+            "group": {"type": "string"},
+            "state": {"enum": ["pending", "resolved", "rejected", "canceled", "timedout"]},
+            "status": {"type": "string"},
+            "created_at": _TIME,
+            "started_at": _TIME_OR_NULL,
+            "settled_at": _TIME_OR_NULL,
+            "timeout_at": _TIME,
+            "duration_ms": {"type": "integer"},
+            "attempts": {"type": "integer"},
+            "deaths": {"type": "integer"},
+            "suspensions": {"type": "integer"},
+            "error_class": {"type": ["string", "null"]},
+            "cause": {"type": ["string", "null"]},
+            "node": {"type": ["string", "null"]},
+            "logged_attempts": {"type": "integer"},
+            "tags": {"type": "object", "additionalProperties": {"type": "string"}},
+        },
+        "required": ["id", "function", "group", "state", "created_at", "duration_ms"],
+    },
+    "Attempt": {
+        "type": "object",
+        "description": "An attempt at a call that ended badly.",
+        "properties": {
+            "number": {"type": "integer"},
+            "version": {"type": "integer"},
+            "end": {"enum": ["raised", "released", "died", "parked"]},
+            "node": {"type": ["string", "null"]},
+            "host": {"type": ["string", "null"]},
+            "queued_at": _TIME_OR_NULL,
+            "started_at": _TIME_OR_NULL,
+            "ended_at": _TIME,
+            "error_class": {"type": ["string", "null"]},
+            "text": {"type": ["string", "null"]},
+        },
+        "required": ["number", "end", "ended_at"],
+    },
     "Schedule": {
         "type": "object",
         "description": "A schedule, as `understudy schedules get --json` shows it.",
@@ -370,6 +434,21 @@ _SCHEMAS: Final[dict[str, Any]] = {
             "created_at": _TIME,
             "next_run_at": _TIME,
             "last_run_at": _TIME_OR_NULL,
+            "zone": {"type": "string", "description": "the time zone of `cron`"},
+            "overlap": {"enum": list(OVERLAPS)},
+            "catch_up": {
+                "description": f"one of {', '.join(CATCH_UPS)}, or milliseconds",
+                "type": ["string", "integer"],
+            },
+            "jitter": {"type": "integer", "description": "milliseconds"},
+            "paused_at": _TIME_OR_NULL,
+            "paused_until": _TIME_OR_NULL,
+            "pause_reason": {"type": "string"},
+            "last_id": {"type": ["string", "null"], "description": "the id of its last call"},
+            "waiting": _TIME_OR_NULL
+            | {"description": "the timestamp of a call that waits for the last one"},
+            "skipped_at": _TIME_OR_NULL,
+            "skipped_why": {"enum": ["", "overlap", "missed", "paused"]},
         },
         "required": ["id", "cron", "promise_id"],
     },
@@ -423,6 +502,14 @@ def _page(name: str) -> dict[str, Any]:
         },
         "required": ["items", "cursor"],
     }
+
+
+def _calls_page() -> dict[str, Any]:
+    """Return a page of promises, or of calls with their number by state."""
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    newest = _page("Call")
+    newest["properties"] = {**newest["properties"], "counts": counts}
+    return {"anyOf": [_page("Promise"), newest]}
 
 
 def _operation_of(
@@ -507,6 +594,17 @@ def _paths() -> dict[str, dict[str, Any]]:
             parameters=_ID,
         )
     }
+    calls["/calls/{id}/attempts"] = {
+        "get": _operation_of(
+            "calls.attempts",
+            "Read the attempts at a call that ended badly",
+            {
+                "200": _response("The first three and the last twenty.", _page("Attempt")),
+                **_problems(404, 413, *_ANY),
+            },
+            parameters=_ID,
+        )
+    }
     calls["/calls/{id}/tree/events"] = {
         "get": _operation_of(
             "calls.tree_events",
@@ -543,9 +641,9 @@ def _paths() -> dict[str, dict[str, Any]]:
         "/calls": {
             "get": _operation_of(
                 "calls.list",
-                "List calls, in the order of their ids",
-                {"200": _response("A page.", _page("Promise")), **_problems(*_ANY)},
-                parameters=[*searches, group, function],
+                "List calls, in the order of their ids or from the newest on",
+                {"200": _response("A page.", _calls_page()), **_problems(413, *_ANY)},
+                parameters=[_CALL_STATE, *searches[1:], group, function, *_NEWEST],
             )
         },
         "/promises": {
@@ -608,13 +706,21 @@ def _hook_path() -> dict[str, Any]:
 def _schedule_paths() -> dict[str, dict[str, Any]]:
     schedule = _response("The schedule.", _ref("Schedule"))
     cron = _query(
-        "cron", "when to call, in UTC: 0 3 * * *", {"type": "string", "format": "cron"}
-    ) | {"required": True}
+        "cron", "when to call, in its time zone: 0 3 * * *", {"type": "string", "format": "cron"}
+    )
     group = _query("group", "the group that performs the calls", _GROUP) | {"required": True}
     name: dict[str, Any] = {"type": "string", "minLength": 1}
     function = _query("function", "the name of the function", name) | {"required": True}
     ids = _query("promise_id", "the id of each call; {timestamp} is when it was due", _TEMPLATE)
     options = map(_parameter, ("timeout", "version", "priority", "tag", "unknown"))
+    rules = _schedule_rules()
+    replace_ = _query("replace", "true: change a schedule that exists", {"enum": ["true", "false"]})
+    times = {
+        "type": "object",
+        "properties": {"times": {"type": "array", "items": _TIME}},
+        "required": ["times"],
+    }
+    made = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
     return {
         "/schedules": {
             "get": _operation_of(
@@ -639,8 +745,23 @@ def _schedule_paths() -> dict[str, dict[str, Any]]:
                     "201": schedule,
                     **_problems(404, 408, 409, 413, 415, 422, *_ANY),
                 },
-                parameters=[*_ID, cron, group, function, *options, ids],
+                parameters=[
+                    *_ID,
+                    cron | {"required": True},
+                    group,
+                    function,
+                    *options,
+                    ids,
+                    *rules,
+                    replace_,
+                ],
                 requestBody=_ARGUMENTS,
+            ),
+            "patch": _operation_of(
+                "schedules.update",
+                "Change when a schedule is due, and its rules",
+                {"200": schedule, **_problems(404, *_ANY)},
+                parameters=[*_ID, cron, _parameter("timeout"), *rules],
             ),
             "delete": _operation_of(
                 "schedules.delete",
@@ -649,7 +770,70 @@ def _schedule_paths() -> dict[str, dict[str, Any]]:
                 parameters=_ID,
             ),
         },
+        "/schedules/{id}/next": {
+            "get": _operation_of(
+                "schedules.next",
+                "Read when a schedule is due next",
+                {"200": _response("The times.", times), **_problems(404, *_ANY)},
+                parameters=[
+                    *_ID,
+                    _query(
+                        "count",
+                        "how many times",
+                        {"type": "integer", "minimum": 1, "maximum": TIMES_MAX, "default": 10},
+                    ),
+                ],
+            )
+        },
+        "/schedules/{id}/pause": {
+            "post": _operation_of(
+                "schedules.pause",
+                "Let a schedule make no more calls",
+                {"200": schedule, **_problems(404, *_ANY)},
+                parameters=[
+                    *_ID,
+                    _query("reason", "why, for people", {"type": "string", "maxLength": 500}),
+                    _query(
+                        "until",
+                        "when it goes on by itself, milliseconds since 1970",
+                        {"type": "integer", "minimum": 2**42, "maximum": 2**52},
+                    ),
+                ],
+            )
+        },
+        "/schedules/{id}/resume": {
+            "post": _operation_of(
+                "schedules.resume",
+                "Let a schedule go on",
+                {"200": schedule, **_problems(404, *_ANY)},
+                parameters=_ID,
+            )
+        },
+        "/schedules/{id}/trigger": {
+            "post": _operation_of(
+                "schedules.trigger",
+                "Make a call of a schedule now",
+                {
+                    "201": _response("The call.", made),
+                    "202": _response("It is made soon.", made),
+                    **_problems(404, 409, *_ANY),
+                },
+                parameters=_ID,
+            )
+        },
     }
+
+
+def _schedule_rules() -> list[dict[str, Any]]:
+    catch_ups = {"anyOf": [{"enum": list(CATCH_UPS)}, _DURATION]}
+    return [
+        _query(
+            "zone", "the time zone of cron: Europe/Vienna", {"type": "string", "format": "zone"}
+        ),
+        _query("overlap", "what to do if the last call has not ended", {"enum": list(OVERLAPS)}),
+        _query("catch_up", "what to make of what was missed, or how late it may be", catch_ups),
+        _query("jitter", "how long each call is put off at most", _DURATION),
+    ]
 
 
 _PATHS: Final = _paths()

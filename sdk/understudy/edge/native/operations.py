@@ -16,11 +16,17 @@ from understudy.edge.native.paths import path_of
 from understudy.edge.native.problems import of_reply
 from understudy.views.groups import groups_json
 from understudy.views.records import schedule_json
-from understudy_store.commands import ScheduleDelete, ScheduleGet
+from understudy_store.commands import (
+    ScheduleDelete,
+    ScheduleGet,
+    ScheduleResume,
+    StoreCommand,
+)
+from understudy_store.machine.schedule_runs import promise_id
 
 
 class ScheduleHandlers:
-    """Create, read, list and delete schedules."""
+    """Create, read, list, change, pause, trigger and delete schedules."""
 
     def __init__(self, edge: Edge, functions: Functions) -> None:
         self._brokers = edge.brokers
@@ -30,7 +36,16 @@ class ScheduleHandlers:
         """Return path templates with their handlers by method."""
         return {
             "/schedules": {"GET": self.list},
-            "/schedules/{id}": {"GET": self.read, "PUT": self.create, "DELETE": self.delete},
+            "/schedules/{id}": {
+                "GET": self.read,
+                "PUT": self.create,
+                "PATCH": self.update,
+                "DELETE": self.delete,
+            },
+            "/schedules/{id}/next": {"GET": self.next},
+            "/schedules/{id}/pause": {"POST": self.pause},
+            "/schedules/{id}/resume": {"POST": self.resume},
+            "/schedules/{id}/trigger": {"POST": self.trigger},
         }
 
     async def list(self, exchange: Exchange) -> Response:
@@ -67,7 +82,7 @@ class ScheduleHandlers:
         reply = await self._brokers.ask(create)
         if reply.schedule is None:
             raise of_reply(reply)
-        if reply.status != 201:
+        if reply.status != 201 and not create.replace:
             check_same_schedule(create, reply.schedule)
         location = {"location": path_of("schedules", create.id)}
         return answer(schedule_json(reply.schedule), 201 if reply.status == 201 else 200, location)
@@ -80,6 +95,50 @@ class ScheduleHandlers:
         if not reply.ok:
             raise of_reply(reply)
         return Response(status_code=204)
+
+    async def update(self, exchange: Exchange) -> Response:
+        """Change when a schedule is due, and its rules."""
+        parameters = exchange.parameters(*schedules.UPDATE_PARAMETERS)
+        await exchange.no_body()
+        return await self._changed(schedules.update(exchange.names["id"], parameters))
+
+    async def pause(self, exchange: Exchange) -> Response:
+        """Let a schedule make no more calls."""
+        parameters = exchange.parameters(*schedules.PAUSE_PARAMETERS)
+        await exchange.no_body()
+        return await self._changed(schedules.pause(exchange.names["id"], parameters))
+
+    async def resume(self, exchange: Exchange) -> Response:
+        """Let a schedule go on."""
+        exchange.parameters()
+        await exchange.no_body()
+        return await self._changed(ScheduleResume(exchange.names["id"]))
+
+    async def _changed(self, command: StoreCommand) -> Response:
+        reply = await self._brokers.ask(command)
+        if reply.schedule is None:
+            raise of_reply(reply)
+        return answer(schedule_json(reply.schedule))
+
+    async def trigger(self, exchange: Exchange) -> Response:
+        """Make a call of a schedule now."""
+        exchange.parameters()
+        await exchange.no_body()
+        command = schedules.trigger(exchange.names["id"], self._brokers.clock())
+        reply = await self._brokers.ask(command)
+        if reply.schedule is None:
+            raise of_reply(reply)
+        id_ = promise_id(reply.schedule, command.date)
+        location = {"location": path_of("calls", id_)}
+        return answer({"id": id_}, 201 if reply.status == 201 else 202, location)
+
+    async def next(self, exchange: Exchange) -> Response:
+        """Read when a schedule is due next."""
+        parameters = exchange.parameters(*schedules.NEXT_PARAMETERS)
+        reply = await self._brokers.ask(schedules.next_(exchange.names["id"], parameters))
+        if reply.times is None:
+            raise of_reply(reply)
+        return answer({"times": reply.times})
 
 
 class GroupHandlers:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from understudy.edge.native.bodies import NOTHING
+from understudy.edge.native.call_lists import NEWEST_PARAMETERS
 from understudy.edge.native.calls import CODEC, checked_id, encoded_value, group_name, timeout_ms_of
 from understudy.edge.native.parameters import Parameters
 from understudy.edge.native.problems import Problem
+from understudy_actors.error_classes import error_class
 from understudy_store.addresses import poll
 from understudy_store.commands import PromiseCreate, PromiseSearch, PromiseSettle
 from understudy_store.records import (
+    HEADER_ERROR,
     HEADER_FUNCTION,
     HEADER_KIND,
     REJECTED,
@@ -24,7 +27,7 @@ from understudy_store.records import (
 
 CREATE_PARAMETERS: Final = ("timeout", "tag")
 SEARCH_PARAMETERS: Final = ("state", "prefix", "origin", "tag", "limit", "cursor")
-CALLS_PARAMETERS: Final = (*SEARCH_PARAMETERS, "group", "function")
+CALLS_PARAMETERS: Final = (*SEARCH_PARAMETERS, "group", "function", "order", *NEWEST_PARAMETERS)
 
 #: the message of a failure for which none is given
 _REJECTED: Final = "rejected"
@@ -70,7 +73,9 @@ def reject(id_: str, body: Any) -> PromiseSettle:
         raise Problem(
             422, 'the body is the message of the failure: "too expensive", or {"message": "..."}'
         )
-    return PromiseSettle(id_, REJECTED, Value({}, CODEC.encode_error(RuntimeError(message))))
+    error = RuntimeError(message)
+    value = Value({HEADER_ERROR: error_class(error)}, CODEC.encode_error(error))
+    return PromiseSettle(id_, REJECTED, value)
 
 
 def search(parameters: Parameters) -> PromiseSearch:

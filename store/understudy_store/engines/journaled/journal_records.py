@@ -9,6 +9,7 @@ import msgspec
 from understudy_store.changes import Changes
 from understudy_store.records import (
     EMPTY,
+    AttemptRecord,
     PromiseRecord,
     PromiseState,
     Row,
@@ -42,6 +43,8 @@ class _Commit(msgspec.Struct, array_like=True, frozen=True):
     unblocks_removed: list[tuple[str, str]]
     schedules_put: list[ScheduleRecord]
     schedules_deleted: list[str]
+    #: earlier releases have written none
+    attempts: list[AttemptRecord] = []
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -67,6 +70,7 @@ def encode(changes: Changes) -> bytes:
             changes.unblocks_removed,
             changes.schedules_put,
             changes.schedules_deleted,
+            changes.attempts,
         )
     )
 
@@ -96,4 +100,5 @@ def decode(data: bytes) -> Changes:
         commit.unblocks_removed,
         commit.schedules_put,
         commit.schedules_deleted,
+        commit.attempts,
     )

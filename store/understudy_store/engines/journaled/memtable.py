@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from understudy_store.changes import Changes
 from understudy_store.errors import StoreError
-from understudy_store.records import Row, ScheduleRecord
+from understudy_store.records import AttemptRecord, Row, ScheduleRecord, forgotten_attempt
 
 
 class Links:
@@ -61,6 +61,8 @@ class Memtable:
         self.unblocks: dict[tuple[str, str], bool] = {}
         #: by id; None if it is deleted
         self.schedules: dict[str, ScheduleRecord | None] = {}
+        #: attempts for the log, by id and number; None if it leaves the log
+        self.attempts: dict[tuple[str, int], AttemptRecord | None] = {}
 
     def __bool__(self) -> bool:
         return self.commits > 0
@@ -97,6 +99,13 @@ class Memtable:
         self.listeners.remove(changes.listeners_removed, new)
         self.unblocks.update(dict.fromkeys(changes.unblocks_removed, False))
         self.schedules.update(dict.fromkeys(changes.schedules_deleted))
+        for attempt in changes.attempts:
+            id_, n = attempt.id, attempt.n
+            self.attempts[id_, n] = attempt
+            forgotten = forgotten_attempt(n)
+            # One that this memtable has brought itself, the table has not.
+            if forgotten is not None and self.attempts.pop((id_, forgotten), None) is None:
+                self.attempts[id_, forgotten] = None
 
     def split(self) -> tuple[list[Row], list[Row]]:
         """Return the rows to insert, and those to update."""

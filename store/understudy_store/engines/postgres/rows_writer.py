@@ -18,6 +18,7 @@ from understudy_store.engines.postgres.statements import Statements, types_of
 from understudy_store.engines.sql.rows import (
     PROMISE_COLUMNS,
     UPDATE_COLUMNS,
+    attempt_values,
     insert_values,
     schedule_values,
     slotted,
@@ -69,6 +70,7 @@ def write_memtable(
                 raise StoreError(f"only {count} of {len(updated)} promises to update exist")
         _write_links(cursor, statements, memtable)
         _write_schedules(cursor, statements, memtable)
+        _write_attempts(cursor, statements, memtable)
         cursor.execute(statements.set_now, {"now": str(memtable.now)})
 
 
@@ -120,3 +122,10 @@ def _write_schedules(cursor: Cursor[Any], statements: Statements, memtable: Memt
     put = [schedule for schedule in memtable.schedules.values() if schedule is not None]
     if put:
         cursor.executemany(statements.put_schedule, [schedule_values(each) for each in put])
+
+
+def _write_attempts(cursor: Cursor[Any], statements: Statements, memtable: Memtable) -> None:
+    if logged := [each for each in memtable.attempts.values() if each is not None]:
+        cursor.executemany(statements.add_attempt, attempt_values(logged))
+    if forgotten := [key for key, each in memtable.attempts.items() if each is None]:
+        cursor.executemany(statements.remove_attempt, forgotten)

@@ -62,8 +62,8 @@ create index listener_slot on listener (slot);
 create index unblock_slot on unblock (slot);
 create index schedule_slot on schedule (slot)
 """
-#: Of every revision. The table of slots came later.
-_NAMES = ("writer", "pulse", "progress", "journal", *METADATA.tables)
+#: Of every revision. The tables of slots and attempts came later.
+_NAMES = ("writer", "pulse", "progress", "journal", *(METADATA.tables.keys() - {"attempt"}))
 
 
 def metadata_of() -> MetaData:

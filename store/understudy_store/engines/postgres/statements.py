@@ -10,7 +10,12 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Text
 
-from understudy_store.engines.sql.rows import PROMISE_COLUMNS, SCHEDULE_COLUMNS, UPDATE_COLUMNS
+from understudy_store.engines.sql.rows import (
+    ATTEMPT_COLUMNS,
+    PROMISE_COLUMNS,
+    SCHEDULE_COLUMNS,
+    UPDATE_COLUMNS,
+)
 from understudy_store.engines.sql.tables import (
     Callback,
     Listener,
@@ -261,6 +266,11 @@ class Statements:
             f"insert into {s}.schedule ({_listed(SCHEDULE_COLUMNS)}) "
             f"values ({', '.join(['%s'] * len(SCHEDULE_COLUMNS))})"
         )
+        self.add_attempt = (
+            f"insert into {s}.attempt ({_listed(ATTEMPT_COLUMNS)}) "
+            f"values ({', '.join(['%s'] * len(ATTEMPT_COLUMNS))})"
+        )
+        self.remove_attempt = f"delete from {s}.attempt where promise_id = %s and n = %s"
         self.set_now = (
             f"update {s}.meta set value = %(now)s where key = 'now' "
             "and value::bigint < %(now)s::bigint"

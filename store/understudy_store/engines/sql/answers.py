@@ -8,17 +8,20 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import CompoundSelect, Connection, Select
 
+from understudy_store.calls import call_cursor, call_record, place_of
 from understudy_store.commands import (
+    CallSearch,
     PromiseSearch,
     Reply,
     ScheduleSearch,
+    TaskAttempts,
     TaskPreload,
     TaskSearch,
 )
 from understudy_store.engines.base import Read
-from understudy_store.engines.searches import page
+from understudy_store.engines.searches import call_bytes, page
 from understudy_store.engines.sql.queries import Queries
-from understudy_store.engines.sql.rows import row_of, schedule_of
+from understudy_store.engines.sql.rows import PROMISE_COLUMNS, attempt_of, row_of, schedule_of
 from understudy_store.machine.projection import projected, projected_row
 
 #: Executes a query and returns its rows; of those that are not taken it need not read any.
@@ -26,6 +29,8 @@ Ask: TypeAlias = Callable[[Select[Any] | CompoundSelect[Any]], Iterable[Sequence
 
 #: rows that are in memory at a time before they are taken
 _ROWS_AT_ONCE: Final = 256
+_FUNCTION: Final = PROMISE_COLUMNS.index("function")
+_ERROR: Final = PROMISE_COLUMNS.index("error")
 _id_of: Final = itemgetter(0)
 _size_of: Final = itemgetter(1)
 
@@ -53,6 +58,10 @@ def answer(queries: Queries, read: Read, ask: Ask) -> Reply:
             rows = map(row_of, ask(queries.tasks(ids)) if ids else ())
             tasks = [task for row in rows if (task := projected_row(row, now).task)]
             return Reply(200, tasks=tasks, cursor=cursor)
+        case TaskAttempts():
+            return Reply(200, attempts=list(map(attempt_of, ask(queries.attempts(command)))))
+        case CallSearch():
+            return _calls(queries, command, now, ask)
         case ScheduleSearch():
             ids, cursor = _page(ask(queries.search_schedules(command)), command.limit)
             found = ask(queries.schedules(ids)) if ids else ()
@@ -79,3 +88,17 @@ def _page(found: Iterable[Sequence[Any]], limit: int) -> tuple[list[str], str | 
     """Return the ids of a page, and the next cursor."""
     kept, cursor = page(found, limit, _id_of, _size_of)
     return [each[0] for each in kept], cursor
+
+
+def _calls(queries: Queries, search: CallSearch, now: int, ask: Ask) -> Reply:
+    """Answer a search of root calls; with their number by state, if that is asked for."""
+    calls = (
+        call_record(projected_row(row_of(values), now), values[_FUNCTION], values[_ERROR])
+        for values in ask(queries.search_calls(search, now))
+    )
+    key = lambda call: call_cursor(place_of(call, search))  # noqa: E731 - it needs the search
+    kept, cursor = page(calls, search.limit, key, call_bytes)
+    counts = None
+    if search.counts:
+        counts = {state: int(count) for state, count in ask(queries.count_calls(search, now))}
+    return Reply(200, calls=kept, cursor=cursor, counts=counts)

@@ -36,15 +36,39 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    tuple_,
     union_all,
 )
+from sqlalchemy import text as condition
 
-from understudy_store.commands import PromiseSearch, ScheduleSearch, TaskPreload, TaskSearch
+from understudy_store.calls import call_place
+from understudy_store.commands import (
+    COUNTED_MAX,
+    CallSearch,
+    PromiseSearch,
+    ScheduleSearch,
+    TaskAttempts,
+    TaskPreload,
+    TaskSearch,
+)
 from understudy_store.engines.searches import prefix_end
-from understudy_store.engines.sql.statements import promise_columns, schedule_columns
-from understudy_store.engines.sql.tables import Callback, Listener, Promise, Schedule, table
+from understudy_store.engines.sql.statements import (
+    attempt_columns,
+    promise_columns,
+    schedule_columns,
+)
+from understudy_store.engines.sql.tables import (
+    CALLS,
+    FAILED,
+    Attempt,
+    Callback,
+    Listener,
+    Promise,
+    Schedule,
+    table,
+)
 from understudy_store.machine.transitions import TASK_TRANSITIONS
-from understudy_store.pending_row import PENDING_COLUMNS
+from understudy_store.pending_row import PENDING_COLUMNS, texts_to_json
 from understudy_store.records import PENDING, RESOLVED, TAG_TIMER, TIMEDOUT, TRUE
 
 _promise = table(Promise)
@@ -97,6 +121,11 @@ _LENGTH: Final[Mapping[str, Callable[[Column[Any]], ColumnElement[int]]]] = {
     "sqlite": func.length,
     "postgresql": func.octet_length,
 }
+#: dialect, and the function that finds a text in another one; 0: it is not there
+_FIND: Final[Mapping[str, Callable[[Column[Any], str], ColumnElement[int]]]] = {
+    "sqlite": func.instr,
+    "postgresql": func.strpos,
+}
 #: what a page of promises is measured by, and one of tasks, and one of schedules
 _PROMISE_SIZES: Final = ("param_data", "value_data", "param_headers", "value_headers", "tags")
 _TASK_SIZES: Final = ("resumes", "awaits", "cause")
@@ -131,6 +160,7 @@ class Queries:
         self._tagged = _TAGGED[dialect.name]
         self._among = _AMONG[dialect.name]
         self._length = _LENGTH[dialect.name]
+        self._find = _FIND[dialect.name]
         pending = select(*(_promise.c[name] for name in PENDING_COLUMNS)).where(_PENDING)
         #: all that is pending, as `pending_row` takes it
         self.pending, _ = self.compiled(pending)
@@ -190,6 +220,81 @@ class Queries:
         query = self._sized(_schedule, _SCHEDULE_SIZES)
         return _page(query, _schedule.c.id, command.prefix, command.cursor, command.limit)
 
+    def attempts(self, command: TaskAttempts) -> Select[Any]:
+        """Select what the attempt log has of a task, in order."""
+        attempt = table(Attempt)
+        query = self._owned(select(*attempt_columns), attempt)
+        return query.where(attempt.c.promise_id == command.id).order_by(attempt.c.n)
+
+    def search_calls(self, command: CallSearch, now: int) -> Select[Any]:
+        """Select a page of root calls without their payloads, and one more."""
+        time = _time_of(command)
+        query = self._calls(select(*_task_columns), command, now)
+        place = None if command.cursor is None else call_place(command.cursor)
+        if place is not None:
+            query = query.where(tuple_(time, _promise.c.id) < tuple_(*place))
+        return query.order_by(time.desc(), _promise.c.id.desc()).limit(command.limit + 1)
+
+    def count_calls(self, command: CallSearch, now: int) -> Select[Any]:
+        """Select the states of the newest calls that a search is for, each with their number."""
+        time = _time_of(command)
+        lapsed = case((self._tagged(TAG_TIMER, TRUE), RESOLVED), else_=TIMEDOUT)
+        is_lapsed = and_(_PENDING, _promise.c.timeout_at <= now)
+        state = case((is_lapsed, lapsed), else_=_promise.c.state)
+        found = self._calls(select(state.label("state")), command, now)
+        newest = found.order_by(time.desc(), _promise.c.id.desc()).limit(COUNTED_MAX).subquery()
+        return select(newest.c.state, func.count()).group_by(newest.c.state)
+
+    def _calls(self, query: Select[Any], command: CallSearch, now: int) -> Select[Any]:
+        """Add the conditions of a search of calls, but for its cursor.
+
+        Those of the indexes are spelled as there, so that the database sees that it may use them.
+        """
+        time = _time_of(command)
+        query = self._owned(query, _promise).where(condition(CALLS))
+        if command.by_end:
+            query = query.where(condition(FAILED), self._among(_promise.c.state, command.states))
+        elif command.states:
+            query = query.where(self._in_states(command.states, now))
+        if command.since is not None:
+            query = query.where(time >= command.since)
+        if command.until is not None:
+            query = query.where(time < command.until)
+        # The index of failed calls, or of live ones, is short; else one of the two decides.
+        is_short = command.by_end or command.states == (PENDING,)
+        function, group = _promise.c.function, _promise.c.group_name
+        if command.function is not None:
+            query = query.where(
+                (_unindexed(function) if is_short else function) == command.function
+            )
+        if command.group is not None:
+            is_second = is_short or command.function is not None
+            query = query.where((_unindexed(group) if is_second else group) == command.group)
+        if command.error is not None:
+            suffix = f".{command.error}"
+            end = func.substr(_promise.c.error, func.length(_promise.c.error) - len(suffix) + 1)
+            query = query.where(or_(_promise.c.error == command.error, end == suffix))
+        if command.slow_ms:
+            until = case((_promise.c.timeout_at < now, _promise.c.timeout_at), else_=now)
+            took = func.coalesce(_promise.c.settled_at, until) - _promise.c.created_at
+            query = query.where(took >= command.slow_ms)
+        for key, value in command.tags.items():
+            # What the text of the tags lacks need not be decoded, which is most of the work.
+            piece = texts_to_json({key: value})[1:-1]
+            query = query.where(self._find(_promise.c.tags, piece) > 0, self._tagged(key, value))
+        return _with_prefix(query, _unindexed(_promise.c.id), command.prefix)
+
+    def _in_states(self, states: Sequence[str], now: int) -> ColumnElement[bool]:
+        """Return the condition that a call has one of several states, and had when it was stored.
+
+        A deadline that has passed is stored by the sweep of the same moment.
+        """
+        settled = [each for each in states if each != PENDING]
+        if not settled:
+            return _live(now)
+        stored = self._among(_promise.c.state, settled)
+        return or_(_live(now), stored) if PENDING in states else stored
+
     def promises(self, ids: Sequence[str]) -> Select[Any]:
         """Select the promises of `ids` in order."""
         query = select(*promise_columns).where(self._among(_promise.c.id, ids))
@@ -233,6 +338,16 @@ class Queries:
         return or_(_promise.c.state == state, and_(lapsed, timer if state == RESOLVED else ~timer))
 
 
+def _time_of(command: CallSearch) -> Column[int]:
+    """Return the column by which a search of calls is ordered."""
+    return _promise.c.settled_at if command.by_end else _promise.c.created_at
+
+
+def _unindexed(column: Column[str]) -> ColumnElement[str]:
+    """Return a column in a form for which the database takes no index: it would have to sort."""
+    return column.concat("")
+
+
 def _live(now: int) -> ColumnElement[bool]:
     return and_(_PENDING, _promise.c.timeout_at > now)
 
@@ -241,11 +356,16 @@ def _page(
     query: Select[Any], id_: Column[Any], prefix: str, cursor: str | None, limit: int
 ) -> Select[Any]:
     """Order by id, after `cursor`; one more than `limit`, to know whether more follows."""
+    query = _with_prefix(query, id_, prefix)
+    if cursor is not None:
+        query = query.where(id_ > cursor)
+    return query.order_by(id_).limit(limit + 1)
+
+
+def _with_prefix(query: Select[Any], id_: ColumnElement[str], prefix: str) -> Select[Any]:
     if prefix:
         query = query.where(id_ >= prefix)
         end = prefix_end(prefix)
         if end is not None:
             query = query.where(id_ < end)
-    if cursor is not None:
-        query = query.where(id_ > cursor)
-    return query.order_by(id_).limit(limit + 1)
+    return query

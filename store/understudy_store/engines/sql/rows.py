@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+from msgspec.structs import astuple
+
 from understudy_store.addresses import group_of
 from understudy_store.pending_row import (
     NO_TASK,
@@ -20,12 +23,19 @@ from understudy_store.pending_row import (
     value_from_json,
 )
 from understudy_store.records import (
+    COURSE,
+    HEADER_FUNCTION,
+    PLAN,
     TAG_BRANCH,
     TAG_ORIGIN,
+    AttemptRecord,
     PromiseRecord,
     Row,
+    ScheduleCourse,
+    SchedulePlan,
     ScheduleRecord,
     TaskRecord,
+    error_of,
 )
 from understudy_store.slots import slot_of, slots_of
 
@@ -33,6 +43,7 @@ from understudy_store.slots import slot_of, slots_of
 PROMISE_COLUMNS: Final = (
     *("id", "state", "param_headers", "param_data", "value_headers", "value_data", "tags"),
     *("timeout_at", "created_at", "settled_at", "origin", "branch", "slot", "group_name"),
+    *("function", "error"),
     *TASK_COLUMNS,
 )
 _TARGET: Final = TASK_COLUMNS.index("target")
@@ -41,11 +52,23 @@ _CHANGING: Final = tuple(name for name in TASK_COLUMNS if name != "target")
 #: columns of `task_values`: the key, then all that changes while a promise is pending
 TASK_UPDATE_COLUMNS: Final = ("id", *_CHANGING)
 #: columns of `update_values`: the key, then all that ever changes (semantics: property 5)
-UPDATE_COLUMNS: Final = ("id", "state", "value_headers", "value_data", "settled_at", *_CHANGING)
+UPDATE_COLUMNS: Final = (
+    *("id", "state", "value_headers", "value_data", "settled_at", "error"),
+    *_CHANGING,
+)
+#: columns of `attempt_values` and `attempt_of`
+ATTEMPT_COLUMNS: Final = (
+    *("promise_id", "n", "version", "how", "ended_at", "node", "host", "queued_at", "started_at"),
+    *("error", "reason", "slot"),
+)
 SCHEDULE_COLUMNS: Final = (
     *("id", "cron", "promise_id", "promise_timeout", "param_headers", "param_data"),
-    *("promise_tags", "next_run_at", "created_at", "last_run_at", "slot"),
+    *("promise_tags", "next_run_at", "created_at", "last_run_at", "plan", "course", "slot"),
 )
+
+_to_json: Final = msgspec.json.Encoder().encode
+_plan_of: Final = msgspec.json.Decoder(SchedulePlan).decode
+_course_of: Final = msgspec.json.Decoder(ScheduleCourse).decode
 
 #: data up to this size is copied to make binding it quicker
 _COPIED_BYTES_MAX: Final = 16_384
@@ -92,10 +115,13 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
             tags = promise.tags
             tags_json = texts_to_json(tags)
             origin, branch = tags.get(TAG_ORIGIN), tags.get(TAG_BRANCH)
+        function = None
         if task is None:
             target = group = None
             values = NO_TASK
         else:
+            if origin is None or origin == promise.id:
+                function = headers.get(HEADER_FUNCTION, "")
             if task.target is not target:
                 target = task.target
                 group = group_of(target)
@@ -116,6 +142,8 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
                 branch,
                 slot,
                 group,
+                function,
+                error_of(promise) if value.headers else None,
                 *values,
             )
         )
@@ -131,6 +159,7 @@ def update_values(row: Row) -> tuple[Any, ...]:
         texts_to_json(promise.value.headers),
         _data(promise.value.data),
         promise.settled_at,
+        error_of(promise),
         *_changing_values(row.task),
     )
 
@@ -157,6 +186,8 @@ def row_of(values: Sequence[Any]) -> Row:
         _branch,
         _slot,
         _group,
+        _function,
+        _error,
         *task,
     ) = values
     promise = PromiseRecord(
@@ -185,6 +216,8 @@ def schedule_values(schedule: ScheduleRecord) -> tuple[Any, ...]:
         schedule.next_run_at,
         schedule.created_at,
         schedule.last_run_at,
+        None if schedule.plan == PLAN else _to_json(schedule.plan).decode(),
+        None if schedule.course == COURSE else _to_json(schedule.course).decode(),
         slot_of(schedule.id),
     )
 
@@ -211,6 +244,8 @@ def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
         next_run_at,
         created_at,
         last_run_at,
+        plan,
+        course,
         _slot,
     ) = values
     return ScheduleRecord(
@@ -223,4 +258,17 @@ def schedule_of(values: Sequence[Any]) -> ScheduleRecord:
         next_run_at,
         created_at,
         last_run_at,
+        PLAN if plan is None else _plan_of(plan),
+        COURSE if course is None else _course_of(course),
     )
+
+
+def attempt_values(attempts: Sequence[AttemptRecord]) -> list[tuple[Any, ...]]:
+    """Return the values of `ATTEMPT_COLUMNS` for each of `attempts`."""
+    slots = slots_of([each.id for each in attempts])
+    return [(*astuple(each), slot) for each, slot in zip(attempts, slots, strict=True)]
+
+
+def attempt_of(values: Sequence[Any]) -> AttemptRecord:
+    """Return the attempt whose `ATTEMPT_COLUMNS` hold `values`."""
+    return AttemptRecord(*values[:-1])

@@ -36,12 +36,14 @@ from sqlalchemy import (
 )
 
 from understudy_store.engines.sql.rows import (
+    ATTEMPT_COLUMNS,
     PROMISE_COLUMNS,
     SCHEDULE_COLUMNS,
     TASK_UPDATE_COLUMNS,
     UPDATE_COLUMNS,
 )
 from understudy_store.engines.sql.tables import (
+    Attempt,
     Callback,
     Listener,
     Promise,
@@ -50,7 +52,7 @@ from understudy_store.engines.sql.tables import (
     table,
 )
 
-#: Rows in one statement. Times the 25 columns of a promise, that is well below SQLite's 32,766
+#: Rows in one statement. Times the 34 columns of a promise, that is well below SQLite's 32,766
 #: variables.
 CHUNK_ROWS = 512
 #: up to so many rows are written one by one
@@ -65,6 +67,7 @@ _promise = table(Promise)
 _schedule = table(Schedule)
 promise_columns = [_promise.c[name] for name in PROMISE_COLUMNS]
 schedule_columns = [_schedule.c[name] for name in SCHEDULE_COLUMNS]
+attempt_columns = [table(Attempt).c[name] for name in ATTEMPT_COLUMNS]
 
 
 class Statements:
@@ -109,6 +112,9 @@ class Statements:
         self.remove_unblocks = build.remove(unblock, "promise_id", "address")
         self.put_schedules = build.put(_schedule, SCHEDULE_COLUMNS)
         self.delete_schedules = build.remove(_schedule, "id")
+        self.add_attempts = build.insert(table(Attempt), ATTEMPT_COLUMNS)
+        #: attempts that leave the log because later ones enter it
+        self.remove_attempts = build.remove(table(Attempt), "promise_id", "n")
 
 
 class BatchStatement:

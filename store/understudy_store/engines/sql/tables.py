@@ -19,14 +19,20 @@ from sqlmodel import Field, SQLModel
 APPLICATION_ID = 0x756E6472
 
 
+#: Conditions of the rows of root calls, spelled in queries as in indexes: all, those that have not
+#: ended, and those that ended without a value.
+CALLS = "function IS NOT NULL"
+LIVE_CALLS = "function IS NOT NULL AND state = 'pending'"
+FAILED = "state IN ('rejected', 'rejected_canceled', 'rejected_timedout')"
+FAILED_CALLS = f"function IS NOT NULL AND {FAILED}"
 #: Condition of the rows of detached calls: roots that a task has made.
 DETACHED = "branch IS NOT NULL AND origin = id"
 
 
-def _partial(name: str, column: str, condition: str) -> Index:
+def _partial(name: str, condition: str, *columns: str) -> Index:
     """Describe an index of those rows that meet a condition."""
     where = text(condition)
-    return Index(name, column, sqlite_where=where, postgresql_where=where)
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
 class StoreModel(SQLModel, registry=registry()):
@@ -40,11 +46,17 @@ class Promise(StoreModel, table=True):
     # Any here and below, as SQLModel declares it.
     __table_args__: ClassVar[Any] = (
         # For restarts, and for searches of pending promises: neither reads history.
-        _partial("promise_live", "id", "state = 'pending'"),
+        _partial("promise_live", "state = 'pending'", "id"),
         # For preloads, and for searches within one call graph.
         Index("promise_graph", "origin", "branch"),
         # For preloads, which hold detached calls too. No other promise is in it.
-        _partial("promise_detached", "branch", DETACHED),
+        _partial("promise_detached", DETACHED, "branch"),
+        # For lists of root calls, the newest first. No other promise is in them.
+        _partial("call_created", CALLS, "created_at"),
+        _partial("call_function", CALLS, "function", "created_at"),
+        _partial("call_group", CALLS, "group_name", "created_at"),
+        _partial("call_live", LIVE_CALLS, "created_at"),
+        _partial("call_failed", FAILED_CALLS, "settled_at"),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)
@@ -91,6 +103,43 @@ class Promise(StoreModel, table=True):
     cause: str | None = Field(sa_type=Text)
     #: JSON array of ids in other slots that it waits for; NULL for none
     awaits: str | None = Field(sa_type=Text)
+    #: name of the process that acquired the task last
+    node: str | None = Field(sa_type=Text)
+    #: when it was acquired for the first time, and for the last, and since when it was due then
+    started_at: int | None = Field(sa_type=BigInteger)
+    acquired_at: int | None = Field(sa_type=BigInteger)
+    queued_at: int | None = Field(sa_type=BigInteger)
+    #: how often it has suspended; NULL counts as 0
+    suspensions: int | None = Field(sa_type=BigInteger)
+    #: attempts that the log has counted; NULL counts as 0
+    logged: int | None = Field(sa_type=BigInteger)
+    #: of a root call, the name of its function, empty if it names none; NULL in all other rows
+    function: str | None = Field(sa_type=Text)
+    #: of a promise that has failed, the class of the exception, if its value says so
+    error: str | None = Field(sa_type=Text)
+
+
+class Attempt(StoreModel, table=True):
+    """An attempt at a task that ended badly (`records.AttemptRecord`)."""
+
+    __tablename__ = "attempt"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+
+    promise_id: str = Field(primary_key=True, sa_type=Text)
+    #: its number in the log of the task, from 1
+    n: int = Field(primary_key=True, sa_type=BigInteger)
+    version: int = Field(sa_type=BigInteger)
+    #: raised, released, died or parked
+    how: str = Field(sa_type=Text)
+    ended_at: int = Field(sa_type=BigInteger)
+    node: str | None = Field(sa_type=Text)
+    host: str | None = Field(sa_type=Text)
+    queued_at: int | None = Field(sa_type=BigInteger)
+    started_at: int | None = Field(sa_type=BigInteger)
+    error: str | None = Field(sa_type=Text)
+    reason: str | None = Field(sa_type=Text)
+    #: that of the promise
+    slot: int
 
 
 class Callback(StoreModel, table=True):
@@ -146,6 +195,9 @@ class Schedule(StoreModel, table=True):
     next_run_at: int = Field(sa_type=BigInteger)
     created_at: int = Field(sa_type=BigInteger)
     last_run_at: int | None = Field(sa_type=BigInteger)
+    #: JSON arrays of the fields of a `SchedulePlan` and a `ScheduleCourse`; NULL for the default
+    plan: str | None = Field(sa_type=Text)
+    course: str | None = Field(sa_type=Text)
     #: that of its id; its promises are in those of theirs
     slot: int
 

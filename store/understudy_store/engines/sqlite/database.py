@@ -36,6 +36,7 @@ from understudy_store.engines.sql import migrations
 from understudy_store.engines.sql.answers import answer, asking
 from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.rows import (
+    attempt_values,
     insert_values,
     row_of,
     schedule_of,
@@ -393,6 +394,11 @@ class Database:
             STATEMENTS.put_schedules.run(driver, [schedule_values(schedule) for schedule in put])
         if deleted := [(id_,) for id_, each in memtable.schedules.items() if each is None]:
             STATEMENTS.delete_schedules.run(driver, deleted)
+        if memtable.attempts:
+            if logged := [each for each in memtable.attempts.values() if each is not None]:
+                STATEMENTS.add_attempts.run(driver, attempt_values(logged))
+            if forgotten := [key for key, each in memtable.attempts.items() if each is None]:
+                STATEMENTS.remove_attempts.run(driver, forgotten)
 
     def _chunks(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         pause = self.pause

@@ -21,6 +21,7 @@ from typing import Final
 from sqlalchemy import Table
 
 from understudy_store.engines.sql.tables import (
+    Attempt,
     Callback,
     Listener,
     Promise,
@@ -35,7 +36,7 @@ from understudy_store.engines.sqlite.engine import SqliteEngine
 CHUNK_ROWS: Final = 50_000
 
 _promise: Final = table(Promise)
-_OTHERS: Final = tuple(table(each) for each in (Callback, Listener, Unblock, Schedule))
+_OTHERS: Final = tuple(table(each) for each in (Callback, Listener, Unblock, Schedule, Attempt))
 
 
 def _ignore(_: int) -> None:

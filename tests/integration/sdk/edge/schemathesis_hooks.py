@@ -8,6 +8,7 @@ from uuid import uuid4
 import schemathesis
 from hypothesis import strategies as st
 
+schemathesis.openapi.format("zone", st.sampled_from(["UTC", "Europe/Vienna", "America/New_York"]))
 schemathesis.openapi.format("cron", st.sampled_from(["0 3 * * *", "*/5 * * * *", "30 0 3 * * 1"]))
 
 

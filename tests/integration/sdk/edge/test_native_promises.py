@@ -70,10 +70,31 @@ def test_schedules(rig: Rig) -> None:
     assert (schedule["cron"], schedule["function"]) == ("0 3 * * *", "add")
     assert schedule["promise_param"]["data"] == [[1], {}]
     assert rig.http.put(path, json=[1]).json() == schedule
-    assert rig.http.put(path, json=[2]).status_code == 409
+    differs = rig.http.put(path, json=[2])
+    assert differs.status_code == 409
+    assert "other arguments: [[1], {}] are stored" in differs.json()["detail"]
     assert rig.http.put(path.replace("0+3", "0+4"), json=[1]).status_code == 409
     assert rig.http.get("/schedules/nightly").json() == schedule
     assert rig.http.get("/schedules?prefix=night").json() == {"items": [schedule], "cursor": None}
+    zone = "&zone=Europe%2FVienna&overlap=skip&catch_up=2h&replace=true"
+    replaced = rig.http.put(path + zone, json=[2])
+    assert (replaced.status_code, replaced.json()["zone"]) == (200, "Europe/Vienna")
+    patched = rig.http.patch("/schedules/nightly?jitter=30s&timeout=9").json()
+    assert (patched["jitter"], patched["promise_timeout"], patched["catch_up"]) == (
+        30_000,
+        9_000,
+        7_200_000,
+    )
+    assert len(rig.http.get("/schedules/nightly/next?count=3").json()["times"]) == 3
+    assert (
+        rig.http.post("/schedules/nightly/pause?reason=a+move").json()["pause_reason"] == "a move"
+    )
+    called = rig.http.post("/schedules/nightly/trigger")
+    assert called.status_code == 201
+    assert rig.http.get(called.headers["location"]).json()["function"] == "add"
+    assert rig.http.post("/schedules/nightly/resume").json()["paused_at"] is None
+    assert rig.http.patch("/schedules/nightly?zone=Mars").status_code == 400
+    assert rig.http.post("/schedules/none/trigger").status_code == 404
     assert rig.http.delete("/schedules/nightly").status_code == 204
     assert rig.http.delete("/schedules/nightly").status_code == 404
     assert rig.http.get("/schedules/nightly").json()["detail"] == (

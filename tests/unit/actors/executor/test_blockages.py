@@ -33,17 +33,17 @@ def is_begun(pool: WorkerPool) -> bool:
 def test_workers_that_are_all_inside_functions(rig: ExecutorRig) -> None:
     def fn(ctx: Any, n: int) -> int:
         begun.release()
-        go.wait(10)
+        go[n].wait(10)
         return n
 
-    begun, go, now = threading.Semaphore(0), threading.Event(), [100.0]
+    begun, go, now = threading.Semaphore(0), [threading.Event() for _ in range(3)], [100.0]
     pool = WorkerPool(2, rig.results, lambda: START)
     blockages = Blockages(Executor(pool, {}), clock=lambda: now[0])
-    pool.submit(rig.run(fn, 1))
+    pool.submit(rig.run(fn, 0))
     assert begun.acquire(timeout=10)
     blockages.look()
     assert blockages.workers(0) == [], "another one is free"
-    pool.submit(rig.run(fn, 2))
+    pool.submit(rig.run(fn, 1))
     eventually(lambda: is_begun(pool))
     assert begun.acquire(timeout=10)
     blockages.look()
@@ -53,8 +53,18 @@ def test_workers_that_are_all_inside_functions(rig: ExecutorRig) -> None:
     [found] = blockages.workers(5)
     assert found.who == "workers"
     assert found.text.startswith(f"all worker threads have been in functions for 7 s: {HERE}:")
-    go.set()
-    rig.take(2)
+    # One of them goes on with another function: now they are blocked for less long.
+    pool.submit(rig.run(fn, 2))
+    go[0].set()
+    assert begun.acquire(timeout=10)
+    assert blockages.workers(5) == []
+    blockages.look()
+    now[0] += 3
+    assert [each.for_s for each in blockages.workers(1)] == [3]
+    assert blockages.workers(5) == []
+    go[1].set()
+    go[2].set()
+    rig.take(3)
     eventually(lambda: not blockages.workers(0))
     pool.stop()
 

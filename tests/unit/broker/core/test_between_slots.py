@@ -26,8 +26,10 @@ from understudy_store.commands import (
     PromiseOccur,
     PromiseRegisterListener,
     PromiseSettle,
+    PromiseSupersede,
     Reply,
     ScheduleCreate,
+    SchedulePut,
     TaskFulfill,
     TaskSuspend,
 )
@@ -39,6 +41,7 @@ from understudy_store.records import (
     TAG_ORIGIN,
     TAG_TARGET,
     PromiseRecord,
+    SchedulePlan,
     Value,
 )
 from understudy_store.slots import slot_of
@@ -164,6 +167,24 @@ class TestTwoBrokers:
         assert dates == [made.schedule.next_run_at + n * 60_000 for n in range(3)]
         assert a.machine.state.schedules[A].last_run_at == dates[-1]
 
+    def test_the_last_call_of_a_schedule_is_canceled_by_the_other(self) -> None:
+        a, b = Broker("a"), Broker("b")
+        plan = SchedulePlan(overlap="cancel_other")
+        put = SchedulePut(A, "* * * * *", f"{B}.{{timestamp}}", 1_000_000, plan=plan)
+        made = a.reply(b"u", put).schedule
+        assert made is not None
+        for minute in range(2):
+            a.now = b.now = made.next_run_at + minute * 60_000
+            a.turn()
+            exchange((a, b))
+        first, second = (f"{B}.{made.next_run_at + n * 60_000}" for n in range(2))
+        before, after = map(b.machine.view.record, (first, second))
+        # What has settled may have left the memory.
+        assert before is None or before.state == "rejected_canceled"
+        assert after is not None
+        assert after.state == "pending"
+        assert a.machine.state.schedules[A].course.last_id == second
+
 
 class TestRequests:
     def test_nothing_is_asked_before_its_commit(self) -> None:
@@ -244,6 +265,7 @@ class TestRequests:
             listener(B, slot_of(A)),
             PromiseAnnounce(slot_of(B), settled),
             PromiseOccur("s", 1, f"{B}.1", 1, 2, EMPTY, {}),
+            PromiseSupersede("s", f"{B}.1"),
         ):
             assert b.reply(peer, command).status == 403
         assert b.reply(peer, PromiseRegisterListener(B, "g")).status == 201

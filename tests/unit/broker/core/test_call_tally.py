@@ -51,7 +51,8 @@ def test_a_call_that_is_created_and_ends_in_one_batch_is_counted_twice() -> None
 
 def test_what_has_no_task_is_no_call() -> None:
     tally = CallTally()
-    tally.take(Changes(1, [Row(row("g", "f").promise)], [Row(row("g", "f").promise)]))
+    ended = Row(row("g", "f", "resolved", 1500).promise)
+    tally.take(Changes(1, [Row(row("g", "f").promise)], [ended]))
     assert not tally.counts
 
 

@@ -38,6 +38,8 @@ from understudy_store.commands import (
     PromiseSettle,
     ScheduleCreate,
     ScheduleDelete,
+    SchedulePut,
+    ScheduleTrigger,
     TaskFence,
     TaskFulfill,
 )
@@ -224,6 +226,16 @@ def test_schedules_watches_and_connections_are_limited() -> None:
     rig.turn()
     assert "3 connections" in rig.one(b"2", Refused).error
     rig.join(b"3", "c3", kind="client")
+
+
+def test_calls_of_schedules_that_are_asked_for_count() -> None:
+    rig = rig_of(Quota(pending=1, schedules=1))
+    put = SchedulePut("s1", "0 0 1 1 *", "x{timestamp}", 10_000, replace=True)
+    assert not tried(rig, A, put)
+    assert not tried(rig, A, ScheduleTrigger("s1", 1))
+    assert "1 pending promises" in tried(rig, A, ScheduleTrigger("s1", 3))
+    assert not tried(rig, A, put)
+    assert "1 schedules" in tried(rig, A, SchedulePut("s2", "0 0 1 1 *", "x{timestamp}", 1))
 
 
 def test_schedules_of_one_frame_do_not_pass_together_and_watching_creates_count() -> None:

@@ -16,9 +16,11 @@ from understudy_broker.protocol.messages import (
     Refused,
     Response,
 )
-from understudy_store.commands import PromiseSearch, Reply, ScheduleSearch, TaskSearch
+from understudy_store.calls import call_cursor, call_place, place_of
+from understudy_store.commands import CallSearch, PromiseSearch, Reply, ScheduleSearch, TaskSearch
 from understudy_store.records import (
     EMPTY,
+    CallRecord,
     PromiseRecord,
     ScheduleRecord,
     TaskRecord,
@@ -125,3 +127,31 @@ def test_a_report_on_groups_shows_each_node_once() -> None:
     }
     assert set(group.unserved) == {("f", None, 3), ("f", "2", 1)}
     assert report.counters == {"commits": 7, "only here": 1}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+def test_pages_of_calls_go_from_new_to_old(limit: int) -> None:
+    calls = [
+        CallRecord(f"c{n}", "f", "g", "resolved", "fulfilled", {}, n // 2, 99) for n in range(9)
+    ]
+    parts = [calls[0::3], calls[1::3], calls[2::3]]
+    shown: list[str] = []
+    cursor: str | None = None
+    while True:
+        command = CallSearch(limit=limit, cursor=cursor, counts=True)
+        place = None if cursor is None else call_place(cursor)
+        answers: list[Response | Refused] = []
+        for part in parts:
+            newest = sorted(part, key=lambda call: place_of(call, command), reverse=True)
+            left = [each for each in newest if place is None or place_of(each, command) < place]
+            page = left[:limit]
+            end = call_cursor(place_of(page[-1], command)) if len(left) > limit else None
+            answers.append(Response(0, Reply(200, calls=page, cursor=end, counts={"resolved": 3})))
+        merged = merge(command, answers)
+        assert isinstance(merged, Response)
+        assert merged.reply.counts == {"resolved": 9}
+        shown += [call.id for call in merged.reply.calls or ()]
+        cursor = merged.reply.cursor
+        if cursor is None:
+            break
+    assert shown == [f"c{n}" for n in reversed(range(9))]

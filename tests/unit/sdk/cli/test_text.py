@@ -13,7 +13,7 @@ from understudy.cli.commands.groups import groups_text
 from understudy.cli.errors import UsageError
 from understudy.cli.options import parse_pairs, parse_value
 from understudy.cli.tables import table
-from understudy.cli.times import duration, moment, parse_seconds
+from understudy.cli.times import duration, moment, now_ms, parse_moment, parse_seconds
 from understudy.promises import utc
 from understudy.views.groups import groups_json
 from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
@@ -120,3 +120,25 @@ def test_groups_say_how_busy_a_node_is(concurrency: int | None, running: str) ->
     header, line = groups_text(GroupsReport((GroupInfo("g", (node,), 0, 0),), {})).splitlines()
     at = header.split().index("RUNNING")
     assert line.split()[at] == running
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-01-31", "2026-01-31T00:00+00:00"),
+        ("2026-01-31T12:00", "2026-01-31T12:00+00:00"),
+        ("2026-01-31T12:00+01:00", "2026-01-31T11:00+00:00"),
+    ],
+)
+def test_moments_are_read(text: str, at: str) -> None:
+    assert parse_moment(text, "--since") == datetime.fromisoformat(at).timestamp() * 1000
+    assert parse_moment(None, "--since") is None
+
+
+def test_moments_may_be_so_long_ago() -> None:
+    before = now_ms()
+    found = parse_moment("10m", "--since")
+    assert found is not None
+    assert before <= found + 600_000 <= now_ms()
+    with pytest.raises(UsageError, match="--since 'yesterday' is neither a moment"):
+        parse_moment("yesterday", "--since")

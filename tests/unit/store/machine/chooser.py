@@ -20,6 +20,11 @@ from understudy_store.commands import (
     PromiseSettle,
     ScheduleCreate,
     ScheduleDelete,
+    SchedulePause,
+    SchedulePut,
+    ScheduleResume,
+    ScheduleTrigger,
+    ScheduleUpdate,
     StoreCommand,
     TaskAcquire,
     TaskContinue,
@@ -33,11 +38,14 @@ from understudy_store.commands import (
     TaskSuspend,
 )
 from understudy_store.records import (
+    EMPTY,
+    OVERLAPS,
     TAG_BRANCH,
     TAG_DELAY,
     TAG_ORIGIN,
     TAG_TARGET,
     PromiseRecord,
+    SchedulePlan,
     TaskRecord,
 )
 
@@ -183,7 +191,38 @@ class Chooser(ABC):
             return TaskRetry(self.task("pending").id)
         if chance < 0.8:
             return TaskContinue(self.task("halted").id)
-        if chance < 0.9:
+        if chance < 0.83:
             return ScheduleDelete("s")
+        if chance < 0.92:
+            return self.schedule()
         tags = dict(self.random.choice([{}, {TAG_TARGET: "g"}]))
         return ScheduleCreate("s", "* * * * * *", "s!{timestamp}", 2000, promise_tags=tags)
+
+    def schedule(self) -> StoreCommand:
+        """Something new about schedules."""
+        draw = self.random
+        overlap = draw.choice(OVERLAPS)
+        match draw.randrange(7):
+            case 0 | 1:
+                catch_ups: tuple[str | int, ...] = ("all", "last", "none", 15_000)
+                plan = SchedulePlan(
+                    draw.choice(["UTC", "Europe/Vienna"]),
+                    overlap,
+                    draw.choice(catch_ups),
+                    draw.choice([0, 0, 500]),
+                )
+                tags = dict(draw.choice([{}, {TAG_TARGET: "g"}]))
+                # In the same slot, and in others.
+                template = draw.choice(["s.{timestamp}", "s!{timestamp}"])
+                cron = draw.choice(["* * * * * *", "*/5 * * * * *"])
+                return SchedulePut(
+                    "s", cron, template, 2000, EMPTY, tags, plan, draw.random() < 0.5
+                )
+            case 2:
+                return SchedulePause("s", "why", draw.choice([None, self.now + 3_000]))
+            case 3:
+                return ScheduleResume("s")
+            case 4:
+                return ScheduleUpdate("s", overlap=overlap, cron=draw.choice([None, "* * * * * *"]))
+            case _:
+                return ScheduleTrigger("s", self.now + (self.now % 1000 == 0))

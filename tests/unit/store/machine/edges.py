@@ -14,6 +14,7 @@ from understudy_store.commands import (
     PromiseOccur,
     PromiseSettle,
     Reply,
+    ScheduleTrigger,
     StoreCommand,
     TaskAcquire,
     TaskContinue,
@@ -113,6 +114,6 @@ def check_other(
     made = isinstance(command, TaskFence) and any(
         isinstance(inner, PromiseCreate) and inner.id == id for inner in command.commands
     )
-    if made and edge in OF_COMMANDS[PromiseCreate, 201]:
+    if (made or isinstance(command, ScheduleTrigger)) and edge in OF_COMMANDS[PromiseCreate, 201]:
         return
     assert edge in OF_STEPS.get(kind, ()), ("p20", edge, id, kind, command)

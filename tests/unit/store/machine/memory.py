@@ -30,10 +30,7 @@ def check_memory(s: State) -> None:
     assert armed(s.deadlines) == {key: p.timeout_at for key, p in pending.items()}
     offers = {key: t.retry_at for key, t in live.items() if t.state == "pending"}
     assert armed(s.offers_due) == offers
-    runs = {key: each.next_run_at + s.ahead for key, each in s.schedules.items()}
-    assert armed(s.occurrences) == {key: at for key, at in runs.items() if key not in s.occurring}
-    for key, date in s.occurring.items():
-        assert s.schedules[key].next_run_at == date, ("asked for elsewhere", key)
+    _check_schedules(s)
     elsewhere: dict[str, set[str]] = {}
     for key, t in live.items():
         for awaited in t.awaits or ():
@@ -50,6 +47,24 @@ def check_memory(s: State) -> None:
                 if tag in p.tags:
                     children.setdefault(p.tags[tag], set()).add(key)
     assert {key: set(children_of(s, key)) for key in s.children} == children
+
+
+def _check_schedules(s: State) -> None:
+    assert armed(s.occurrences) == s.occurs_at
+    assert not s.occurs_at.keys() & s.occurring.keys()
+    assert s.occurring.keys() <= s.schedules.keys()
+    for key, each in s.schedules.items():
+        course = each.course
+        followers = s.followed.get(course.last_id or "", ())
+        if course.waiting is not None and key not in followers:
+            assert key in s.occurs_at or key in s.occurring, ("waits for nothing", each)
+        elif key not in s.occurring and course.paused_at is None:
+            at = s.occurs_at[key] - s.ahead - each.next_run_at
+            assert 0 <= at <= each.plan.jitter, ("armed", each)
+    for last_id, followers in s.followed.items():
+        assert followers, ("followed by none", last_id)
+        for key in followers:
+            assert s.schedules[key].course.last_id == last_id, ("follows another", key)
 
 
 def _check_holders(s: State) -> None:

@@ -167,5 +167,6 @@ def check_swept(machine: Machine, now: int) -> None:
             assert p.task.retry_at is None or p.task.retry_at > now, ("p18", p.task.record())
             assert p.task.expires_at is None or p.task.expires_at > now, ("p18", p.task.record())
     for schedule in s.schedules.values():
-        waits = schedule.id in s.occurring
-        assert waits or schedule.next_run_at + s.ahead > now, ("p18", schedule)
+        waits = schedule.id in s.occurring or schedule.course.paused_at is not None
+        due_at = schedule.next_run_at + schedule.plan.jitter + s.ahead
+        assert waits or due_at > now, ("p18", schedule)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from understudy_store.addresses import poll
+from understudy_store.calls import call_cursor
 from understudy_store.changes import Changes
 from understudy_store.commands import (
+    CallSearch,
     PromiseSearch,
     ReadCommand,
     ScheduleSearch,
+    TaskAttempts,
     TaskPreload,
     TaskSearch,
 )
@@ -20,9 +23,12 @@ from understudy_store.records import (
     TAG_ORIGIN,
     TAG_TARGET,
     TAG_TIMER,
+    AttemptRecord,
     PromiseRecord,
     PromiseState,
     Row,
+    ScheduleCourse,
+    SchedulePlan,
     ScheduleRecord,
     TaskRecord,
     TaskState,
@@ -40,7 +46,10 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 times = st.integers(min_value=0, max_value=2**62)
 #: near each other, so that some deadlines have passed and others have not
 moments = st.integers(min_value=0, max_value=40)
-headers = st.dictionaries(texts, texts, max_size=3)
+errors = st.sampled_from(["E", "shop.E", "shop.F"])
+headers = st.dictionaries(texts, texts, max_size=3) | st.fixed_dictionaries(
+    {"fn": st.sampled_from(["f", "f", "g"]), "error": errors}
+)
 values = st.just(EMPTY) | st.builds(Value, headers, st.none() | st.binary(max_size=40))
 groups = st.sampled_from(["g", "h", "g.1"])
 urls = st.sampled_from(["https://pay.example/hook", "nats://10.0.0.5/orders"])
@@ -78,16 +87,24 @@ def tasks(draw: st.DrawFn, id_: str, target: str) -> TaskRecord:
     resumes = tuple(draw(st.lists(ids, max_size=2, unique=True)))
     version = draw(st.integers(0, 3))
     deaths, cause = draw(st.integers(0, 3)), draw(st.none() | texts)
+    node, started_at = draw(st.none() | texts), draw(st.none() | moments)
+    suspensions = draw(st.integers(0, 2))
     if state == "acquired":
         pid, ttl = draw(texts.filter(bool)), draw(times)
         failures = draw(st.integers(0, 3))
         return TaskRecord(
             *(id_, state, version, target, pid, ttl, draw(times), None, resumes),
             *(failures, deaths, cause),
+            node=node,
+            started_at=started_at,
+            suspensions=suspensions,
         )
     retry_at = draw(times) if state == "pending" else None
     return TaskRecord(
-        id_, state, version, target, None, None, None, retry_at, resumes, 0, deaths, cause
+        *(id_, state, version, target, None, None, None, retry_at, resumes, 0, deaths, cause),
+        node=node,
+        started_at=started_at,
+        suspensions=suspensions,
     )
 
 
@@ -135,6 +152,20 @@ schedules = st.builds(
     next_run_at=times,
     created_at=times,
     last_run_at=st.none() | times,
+    plan=st.just(SchedulePlan())
+    | st.builds(SchedulePlan, texts, texts, st.sampled_from(["last", 5_000]), times),
+    course=st.just(ScheduleCourse())
+    | st.builds(
+        ScheduleCourse,
+        times,
+        st.none() | ids,
+        st.none() | times,
+        st.none() | times,
+        st.none() | times,
+        texts,
+        st.none() | times,
+        texts,
+    ),
 )
 
 
@@ -163,6 +194,10 @@ def batches(draw: st.DrawFn, now: int, known: dict[str, Row]) -> Changes:
         unblocks_removed=draw(owed) if known else [],
         schedules_put=draw(st.lists(schedules, max_size=2, unique_by=lambda s: s.id)),
         schedules_deleted=draw(some),
+        attempts=[
+            AttemptRecord(id_, now, 1, "raised", now, draw(st.none() | texts), error=draw(errors))
+            for id_ in (draw(st.lists(here, max_size=2, unique=True)) if known else ())
+        ],
     )
 
 
@@ -189,4 +224,20 @@ commands: st.SearchStrategy[ReadCommand] = st.one_of(
         cursor=st.none() | ids,
     ),
     st.builds(ScheduleSearch, prefix=_prefixes, limit=_limits, cursor=st.none() | ids),
+    st.builds(TaskAttempts, ids),
+    st.builds(
+        CallSearch,
+        states=st.lists(promise_states, max_size=2, unique=True).map(tuple),
+        function=st.none() | st.sampled_from(["f", ""]),
+        group=st.none() | groups | urls,
+        error=st.none() | errors,
+        tags=st.just({}) | st.just({"k": "1"}),
+        prefix=_prefixes,
+        since=st.none() | moments,
+        until=st.none() | moments,
+        slow_ms=st.just(0) | moments,
+        limit=_limits,
+        cursor=st.none() | st.tuples(moments, ids).map(call_cursor),
+        counts=st.booleans(),
+    ),
 )

@@ -15,8 +15,8 @@ from understudy_store.commands import (
 )
 from understudy_store.limits import Limits
 from understudy_store.machine import MachineConfig
-from understudy_store.machine.schedules import following
-from understudy_store.records import TAG_TARGET, TAG_TIMER, Value
+from understudy_store.machine.cron import following
+from understudy_store.records import TAG_TARGET, TAG_TIMER, ScheduleCourse, Value
 
 MINUTE = 60_000
 #: START is 1000 s after the epoch, that is 00:16:40
@@ -156,7 +156,8 @@ def test_what_a_schedule_was_made_with_does_not_change(world: World) -> None:
     later = world.do(ScheduleGet("s")).schedule
     assert made is not None
     assert later is not None
-    ran = {"last_run_at": FIRST + 3 * MINUTE, "next_run_at": FIRST + 4 * MINUTE}
+    course = ScheduleCourse(last_id=f"s/{FIRST + 3 * MINUTE}")
+    ran = {"last_run_at": FIRST + 3 * MINUTE, "next_run_at": FIRST + 4 * MINUTE, "course": course}
     assert later == msgspec.structs.replace(made, **ran)
     # A create with other arguments returns the one that is there.
     assert world.do(schedule(HOURLY, "other", 5)).schedule == later

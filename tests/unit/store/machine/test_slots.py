@@ -187,7 +187,7 @@ def test_nothing_is_left_when_all_slots_leave() -> None:
     world.machine.take_executes()
     world.machine.committed(world.machine.take())
     leave(world, ALL)
-    kept = {"accepted", "config", "limits", "now", "ahead", "pack_round_at", "counts"}
+    kept = {"accepted", "config", "limits", "now", "ahead", "pack_round_at", "counts", "hosts"}
     left = {name: getattr(s, name) for name in State.__slots__ if name not in kept}
     for name, each in left.items():
         assert not (armed(each) if isinstance(each, Timers) else each), name

@@ -43,9 +43,10 @@ from understudy_store.records import (
     TaskRecord,
     Value,
 )
+from understudy_store.zones import system_zone
 
 START = 1_000_000
-CONFIG = MachineConfig(retry_timeout_ms=1000, sweep_max=1000)
+CONFIG = MachineConfig(retry_timeout_ms=1000, sweep_max=1000, zones=system_zone)
 
 
 class Shelf:

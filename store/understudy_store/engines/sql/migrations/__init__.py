@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData
 
 #: every revision, oldest first
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 HEAD: Final = REVISIONS[-1]
 #: the revision in which stores over PostgreSQL begin
 FIRST_POSTGRESQL: Final = "0006"
@@ -31,7 +31,7 @@ FIRST_POSTGRESQL: Final = "0006"
 FIRST_SHARED: Final = "0008"
 #: Revisions that only add: brokers of the revision before go on beside them, and may be started
 #: again after them.
-ADDITIVE: Final = frozenset({"0008"})
+ADDITIVE: Final = frozenset({"0008", "0009"})
 #: In the facts of a store, the oldest revision whose brokers can work with its tables: so a program
 #: that does not know the latest revisions knows whether it may open the store all the same.
 OLDEST_KEY: Final = "oldest"

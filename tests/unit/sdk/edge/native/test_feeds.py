@@ -12,8 +12,9 @@ from understudy.edge.brokers import Brokers
 from understudy.edge.native.feeds import PAUSE_MAX_S, Feeds
 from understudy.edge.watches import Watches
 from understudy_broker.protocol.messages import PromiseWatch, Response
-from understudy_store.commands import PromiseGet, PromiseSearch, Reply
-from understudy_store.records import EMPTY, TAG_ORIGIN, PromiseRecord
+from understudy_store.commands import PromiseGet, PromiseSearch, Reply, TaskGet
+from understudy_store.progress import ProgressRecord
+from understudy_store.records import EMPTY, TAG_ORIGIN, TAG_TARGET, PromiseRecord
 
 
 class Graph:
@@ -24,10 +25,12 @@ class Graph:
         self.asked: Counter[str] = Counter()
         self.watches = Watches(self._send)
         self.clock = lambda: 0
+        self.takes_progress = True
+        self.progress: tuple[ProgressRecord, ...] = ()
 
     def put(self, id_: str, at: int, settled_at: int | None = None) -> PromiseRecord:
         state: Any = "pending" if settled_at is None else "resolved"
-        tags = {} if id_ == "root" else {TAG_ORIGIN: "root"}
+        tags = {TAG_TARGET: "g"} if id_ == "root" else {TAG_ORIGIN: "root"}
         record = PromiseRecord(id_, state, EMPTY, EMPTY, tags, 10**13, at, settled_at)
         self.records[id_] = record
         return record
@@ -43,6 +46,10 @@ class Graph:
             return Reply(200, promise=self.records[command.id])
         assert isinstance(command, PromiseSearch)
         return Reply(200, promises=list(self.records.values()) if command.origin else [])
+
+    async def ask_all(self, commands: list[TaskGet]) -> list[Reply]:
+        self.asked["TaskGet"] += len(commands)
+        return [Reply(200, progress=self.progress) for _ in commands]
 
     def _send(self, command: Any, on_reply: Any, asker: str | None) -> None:
         self.asked[type(command).__name__] += 1
@@ -115,3 +122,33 @@ async def test_a_feed_that_nobody_follows_ends(autojump_clock: trio.testing.Mock
     await trio.sleep(1000)
     assert graph.asked.total() == asked
     assert not graph.watches
+
+
+async def test_progress_is_told_to_those_who_hear_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    graph = Graph()
+    graph.put("root", 1)
+    graph.put("root.1", 2)
+    feeds = Feeds(cast(Brokers, graph))
+    with feeds.following("root") as deaf:
+        await trio.sleep(100)
+        assert not graph.asked["TaskGet"], "nobody hears it"
+        with feeds.following("root", hears_progress=True) as follower:
+            told(follower)
+            half, step, foreign = (
+                ProgressRecord(id_, 0.5, "", 7) for id_ in ("root", "root.1", "x")
+            )
+            graph.progress = (half, step, foreign)
+            await follower.news.wait()
+            assert not told(follower)
+            assert follower.take_progress() == [half, step]
+            assert not follower.take_progress()
+            told(deaf)
+            await trio.sleep(100)
+            assert not deaf.news.is_set()
+            assert not follower.news.is_set()
+        asked = graph.asked["TaskGet"]
+        assert 10 < asked < 30
+        await trio.sleep(100)
+        assert graph.asked["TaskGet"] == asked
