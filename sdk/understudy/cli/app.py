@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "node": "understudy.cli.commands.node",
     "spawn": "understudy.cli.commands.spawn",
     "edge": "understudy.cli.commands.edge",
+    "ui": "understudy.cli.commands.ui",
     "source": "understudy.cli.commands.source",
     "connector": "understudy.cli.commands.connector",
     "invoke": "understudy.cli.commands.invoke",

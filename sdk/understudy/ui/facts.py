@@ -1,20 +1,20 @@
-"""What was read for a page at one moment. Pure."""
+"""Facts that were read for a page at one moment. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from understudy_store.progress import ProgressRecord
-from understudy_store.records import PromiseRecord, TaskRecord
+from understudy_store.records import AttemptRecord, PromiseRecord, TaskRecord
 
 if TYPE_CHECKING:
     from understudy_broker.protocol.messages import GroupsReport
 
 
 class Throughput(NamedTuple):
-    """How many promises have settled, and commands were performed, each second.
+    """The number of promises that settled in each second.
 
     Attributes
     ----------
@@ -28,26 +28,35 @@ class Throughput(NamedTuple):
     step_s: float = 2.0
 
 
+NO_THROUGHPUT: Final = Throughput()
+
+
 class BrokerFacts(NamedTuple):
     """One broker of the deployment.
 
     Attributes
     ----------
     slots
-        How many slots it has.
+        The numbers of its slots, in order.
     answers
-        Whether it is connected.
+        Whether it has answered when it was asked last.
+    problem
+        Why not, if more is known.
+    peers
+        How many peers are connected to it; None: it is not known.
     """
 
     name: str
     address: str
-    slots: int
-    answers: bool
+    slots: Sequence[int] = ()
+    answers: bool = True
+    problem: str = ""
+    peers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NowFacts:
-    """What the page of the moment is made from.
+    """Facts for the page of this moment.
 
     Attributes
     ----------
@@ -64,13 +73,13 @@ class NowFacts:
     parked: Sequence[TaskRecord] = ()
     queued: Sequence[TaskRecord] = ()
     brokers: Sequence[BrokerFacts] = ()
-    throughput: Throughput = Throughput()
+    throughput: Throughput = NO_THROUGHPUT
     is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What the page of a call is made from.
+    """Facts for the page of a call.
 
     Attributes
     ----------
@@ -78,6 +87,8 @@ class CallFacts:
         Of the call.
     records, tasks, progress
         Of the call and of what is below it, by id.
+    attempts
+        The attempt logs of tasks, by id, as far as they were read.
     report
         The groups; None: no broker was asked, because a file is shown.
     is_whole
@@ -89,6 +100,7 @@ class CallFacts:
     records: Mapping[str, PromiseRecord]
     tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
     progress: Mapping[str, ProgressRecord] = field(default_factory=dict)
+    attempts: Mapping[str, Sequence[AttemptRecord]] = field(default_factory=dict)
     report: GroupsReport | None = None
     is_whole: bool = True
 

@@ -58,7 +58,7 @@ class NodeRow:
 
     @property
     def load(self) -> float:
-        """How busy it is, from 0 to 1."""
+        """The part of its room that is taken, from 0 to 1."""
         return min(1.0, self.running / self.concurrency) if self.concurrency else 0.0
 
 
@@ -85,7 +85,7 @@ class GroupRow:
 
     @property
     def load(self) -> float:
-        """How busy its nodes are, from 0 to 1."""
+        """The part of its room that is taken, from 0 to 1."""
         return min(1.0, self.running / self.concurrency) if self.concurrency else 0.0
 
 
@@ -191,7 +191,7 @@ def _level_of(reason: Reason, tasks: dict[str, TaskRecord]) -> Level:
 def _of_brokers(facts: NowFacts) -> Iterator[Problem]:
     for broker in facts.brokers:
         if not broker.answers:
-            slots = f"{broker.slots} slots" if broker.slots else "its slots"
+            slots = f"{len(broker.slots)} slots" if broker.slots else "its slots"
             yield Problem(
                 row_key("problem", "broker", broker.address),
                 "bad",

@@ -1,4 +1,7 @@
-"""Arguments, values and failures as text for the pages: decoded, never unpickled, and bounded. Pure."""
+"""Arguments, values and failures as text for the pages: decoded, never unpickled, and bounded.
+
+Pure.
+"""
 
 from __future__ import annotations
 

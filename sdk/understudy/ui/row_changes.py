@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2s
+from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 #: key to HTML, in the order of the rows
@@ -61,21 +62,26 @@ def digest_of(regions: Sequence[Region]) -> str:
     return found.hexdigest()
 
 
-def changes(before: Sequence[Region], after: Sequence[Region]) -> str:
-    """Return the HTML of what has changed; empty if nothing has.
+def changes(before: Sequence[Region], after: Sequence[Region]) -> list[str]:
+    """Return the HTML of what has changed, in parts; none if nothing has.
 
     A region that was not there before is sent whole, and so is one whose rows have come into
-    another order.
+    another order. A part has elements of one kind only, because a browser that reads rows of a
+    table after anything else drops them.
     """
     known = {region.key: region for region in before}
-    parts: list[str] = []
+    elements: list[str] = []
     for region in after:
         old = known.get(region.key)
         if old is None:
-            parts.append(region.html)
-        elif old.rows != region.rows:
-            parts.extend(_changed(old, region))
-    return "".join(parts)
+            elements.append(region.html)
+        elif list(old.rows.items()) != list(region.rows.items()):
+            elements.extend(_changed(old, region))
+    return ["".join(alike) for _, alike in groupby(elements, _tag_of)]
+
+
+def _tag_of(html: str) -> str:
+    return html[: min(html.find(" "), html.find(">"))]
 
 
 def _changed(old: Region, new: Region) -> Iterator[str]:

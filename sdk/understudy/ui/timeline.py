@@ -8,6 +8,7 @@ long it is.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -16,8 +17,9 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 WIDTH: Final = 1000.0
 #: units of a piece of folded time
 FOLD_WIDTH: Final = 44.0
-#: the part of the axis from which idle time is folded
-FOLD_PART: Final = 0.05
+#: the part of the axis from which idle time is folded, if it is so long
+FOLD_PART: Final = 0.1
+FOLD_MS: Final = 1000
 #: pieces that are folded; shorter ones stay as they are
 FOLDS_MAX: Final = 6
 #: marks on an axis
@@ -154,12 +156,11 @@ def round_step(ms: float) -> int:
     for step in _STEPS:
         if step >= ms:
             return step
-    day = 86_400_000
-    return day * int(-(-ms // day))
+    return 86_400_000 * math.ceil(ms / 86_400_000)
 
 
-_STEPS: Final = (
-    *(base * 10**power for power in range(4) for base in (1, 2, 5)),
+_STEPS: Final[tuple[int, ...]] = (
+    *(base * power for power in (1, 10, 100, 1000) for base in (1, 2, 5)),
     *(1000 * seconds for seconds in (10, 15, 30, 60, 120, 300, 600, 900, 1800)),
     *(3_600_000 * hours for hours in (1, 2, 3, 6, 12, 24)),
 )
@@ -180,12 +181,11 @@ def _pieces(start: int, end: int, busy: Sequence[Span]) -> list[Piece]:
     folded: list[Span] = []
     open_ms = end - start
     for span in idle[:FOLDS_MAX] if busy else ():
-        if (span[1] - span[0]) / (end - start) < FOLD_PART and (
-            (span[1] - span[0]) / open_ms < FOLD_PART
-        ):
+        long_ms = span[1] - span[0]
+        if long_ms < FOLD_MS or long_ms / open_ms < FOLD_PART:
             break
         folded.append(span)
-        open_ms -= span[1] - span[0]
+        open_ms -= long_ms
     folded.sort()
     room = WIDTH - FOLD_WIDTH * len(folded)
     pieces: list[Piece] = []
@@ -212,6 +212,7 @@ def segments(
     waiting: Iterable[Span] = (),
     steps: Iterable[Span] = (),
     pauses: Iterable[Span] = (),
+    queues: Iterable[Span] = (),
 ) -> list[Segment]:
     """Return the segments of a call's bar, in order.
 
@@ -225,6 +226,8 @@ def segments(
         When it waited for other calls, as long as none of its `steps` ran.
     pauses
         Times between a failed attempt and the next one.
+    queues
+        Times in which it waited for another node, because it had lost its own.
 
     Examples
     --------
@@ -237,18 +240,19 @@ def segments(
     began = start if queued_until is None else min(max(queued_until, start), end)
     found = [Segment("queued", start, began)] if began > start else []
     paused = merged(_within(pauses, began, end))
-    stepped = merged(steps)
-    waited = [
-        rest
-        for span in merged(_within(waiting, began, end))
-        for part in without(span, stepped)
-        for rest in without(part, paused)
-    ]
+    requeued = _left(merged(_within(queues, began, end)), paused)
+    away = merged([*paused, *requeued])
+    waited = _left(merged(_within(waiting, began, end)), merged([*away, *steps]))
     found += [Segment("retrying", *span) for span in paused]
+    found += [Segment("queued", *span) for span in requeued]
     found += [Segment("waiting", *span) for span in waited]
-    others = merged([*paused, *waited])
+    others = merged([*away, *waited])
     found += [Segment("running", *span) for span in without((began, end), others)]
     return sorted(found, key=lambda segment: segment.start)
+
+
+def _left(spans: Iterable[Span], others: Sequence[Span]) -> list[Span]:
+    return [part for span in spans for part in without(span, others)]
 
 
 def _within(spans: Iterable[Span], start: int, end: int) -> Iterable[Span]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from understudy.obstacles import task_trouble
@@ -15,7 +16,17 @@ from understudy.views.call_graph import Node, Omitted, attempts, build, lines
 from understudy.views.progress import progress_text
 from understudy.views.records import failure_reason, node_of
 from understudy.views.times import duration
-from understudy_store.records import DETACHED, LOCAL, PENDING, PROMISE_WORDS, TaskRecord
+from understudy_store.records import (
+    DETACHED,
+    LOCAL,
+    PROMISE_WORDS,
+    REJECTED,
+    TAG_TARGET,
+    TIMEDOUT,
+    AttemptRecord,
+    TaskRecord,
+    is_local,
+)
 
 #: rows of a waterfall; what is beyond is counted
 ROWS_MAX: Final = 500
@@ -105,7 +116,12 @@ def waterfall(facts: CallFacts) -> Waterfall:
     drawn = lines(tree_of(facts))
     shown = drawn[:ROWS_MAX]
     nodes = [line.item for line in shown if isinstance(line.item, Node)]
-    bars = {node.id: bar_of(node, facts.tasks.get(node.id), facts.now_ms) for node in nodes}
+    bars = {
+        node.id: bar_of(
+            node, facts.tasks.get(node.id), facts.now_ms, facts.attempts.get(node.id, ())
+        )
+        for node in nodes
+    }
     rows: list[Row | Fold] = []
     path: list[str] = []
     for line in shown:
@@ -115,17 +131,24 @@ def waterfall(facts: CallFacts) -> Waterfall:
         else:
             path[depth:] = [line.item.id]
             rows.append(row_of(line.item, bars[line.item.id], depth, facts))
-    return Waterfall(axis_of(facts, bars.values()), rows, len(drawn) - len(shown))
+    return Waterfall(axis_of(facts, bars), rows, len(drawn) - len(shown))
 
 
-def axis_of(facts: CallFacts, bars: Iterable[Sequence[Segment]]) -> Axis:
-    """Return the axis for bars: from the creation of the call to the end of what is shown."""
+def axis_of(facts: CallFacts, bars: Mapping[str, Sequence[Segment]]) -> Axis:
+    """Return the axis for bars, by the ids of their promises: from the creation of the call."""
     start = facts.record.created_at
-    spans = [segment for bar in bars for segment in bar]
+    shown = bars.keys()
+    spans = [segment for bar in bars.values() for segment in bar]
     end = max((segment.end for segment in spans), default=start)
     if any(not record.settled for record in facts.records.values()):
         end = round_end(start, max(end, facts.now_ms))
     busy = [(each.start, each.end) for each in spans if each.kind in ("queued", "running")]
+    # Of rows that are not shown, what they did in their time is not known here.
+    busy += [
+        (record.created_at, facts.now_ms if record.settled_at is None else record.settled_at)
+        for id_, record in facts.records.items()
+        if id_ not in shown and (TAG_TARGET in record.tags or is_local(record))
+    ]
     return Axis(start, end, busy)
 
 
@@ -152,7 +175,9 @@ def row_of(node: Node, bar: Sequence[Segment], depth: int, facts: CallFacts) -> 
     )
 
 
-def bar_of(node: Node, task: TaskRecord | None, now_ms: int) -> list[Segment]:
+def bar_of(
+    node: Node, task: TaskRecord | None, now_ms: int, log: Sequence[AttemptRecord] = ()
+) -> list[Segment]:
     """Return what a promise did, and when, as far as its record and those below it tell."""
     record = node.record
     start = record.created_at
@@ -162,25 +187,44 @@ def bar_of(node: Node, task: TaskRecord | None, now_ms: int) -> list[Segment]:
     if node.group is None:
         return [Segment("waiting", start, end)] if end > start else []
     waiting, steps = _spans_below(node, end)
-    pauses: list[Span] = []
-    queued_until = began_at(node, task, end)
-    if task is not None and task.state == PENDING and task.failures and not record.settled:
-        # What is known of the pause is its end.
-        last = max([queued_until, *(span[1] for span in steps)])
-        pauses.append((min(last, end), end))
+    if task is None:
+        return segments(start, end, waiting=waiting, steps=steps)
+    pauses, queues = _gaps(task, log, end)
     return segments(
-        start, end, queued_until=queued_until, waiting=waiting, steps=steps, pauses=pauses
+        start,
+        end,
+        queued_until=began_at(node, task, end),
+        waiting=waiting,
+        steps=steps,
+        pauses=pauses,
+        queues=queues,
     )
 
 
-def began_at(node: Node, task: TaskRecord | None, end: int) -> int:
+def began_at(node: Node, task: TaskRecord, end: int) -> int:
     """Return when a node began with a call, as far as that is known; at the latest `end`."""
-    record = node.record
-    if task is not None and task.version == 0 and not record.settled:
+    if task.started_at is not None:
+        return min(task.started_at, end)
+    if not node.record.settled and task.version == 0:
         return end
-    if task is not None and task.state == PENDING and not task.failures and not node.children:
-        return end
-    return record.created_at
+    # An earlier release of the broker has not stored it.
+    return node.record.created_at
+
+
+def _gaps(
+    task: TaskRecord, log: Sequence[AttemptRecord], end: int
+) -> tuple[list[Span], list[Span]]:
+    """Return the pauses after attempts that raised, and the times in which it lacked a node."""
+    pauses: list[Span] = []
+    queues: list[Span] = []
+    latest = end
+    if task.acquired_at is not None and log and task.acquired_at >= log[-1].ended_at:
+        latest = task.acquired_at
+    for attempt, following in zip_longest(log, log[1:]):
+        until = latest if following is None else following.started_at or following.ended_at
+        gap = attempt.ended_at, max(attempt.ended_at, until)
+        (pauses if attempt.end == "raised" else queues).append(gap)
+    return pauses, queues
 
 
 def _spans_below(node: Node, end: int) -> tuple[list[Span], list[Span]]:
@@ -204,7 +248,7 @@ def _fold(omitted: Omitted, parent: str, depth: int) -> Fold:
         name=omitted.name,
         count=omitted.count,
         text=states_text(omitted.states),
-        has_trouble=any(PROMISE_WORDS[state] in ("rejected", "timedout") for state in omitted.states),
+        has_trouble=any(state in (REJECTED, TIMEDOUT) for state in omitted.states),
     )
 
 
