@@ -80,13 +80,14 @@ async def _parts(
             parts = [*([_state("")] if away else []), *changes(shown, regions)]
             away, shown = "", regions
         now = trio.current_time()
+        # What is away costs nobody anything, and is to be seen as soon as it is back.
+        pause_s = LOOK_S if away else max(LOOK_S, PAUSE_FACTOR * (now - began))
         if parts:
             yield "".join(map(event, parts))
             told_at = now
         elif now - told_at >= BEAT_S:
             yield ": still here\n\n"
             told_at = now
-        pause_s = max(LOOK_S, PAUSE_FACTOR * (now - began))
         with trio.move_on_after(pause_s):
             await ui.draining.wait()
 

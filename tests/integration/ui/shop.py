@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from understudy import Context, Runtime
+from understudy import Constant, Context, Runtime
 
 runtime = Runtime(group="shop")
 
@@ -24,7 +24,7 @@ def reserve(ctx: Context, items: list[str]) -> dict[str, Any]:
     return {"reserved": items, "until": "2026-12-24", "shelf": 7}
 
 
-@runtime.register
+@runtime.register(retry=Constant(0.4, 3))
 def charge(ctx: Context, amount: int) -> str:
     """Charge a card; a large amount is declined."""
     time.sleep(0.06)
