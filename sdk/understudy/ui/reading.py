@@ -59,6 +59,8 @@ async def read_now(
         return None
     troubled = [group.name for group in report.groups if has_trouble(group) and group.queued]
     commands: list[OwnCommand] = [TaskSearch("halted", None, PARKED_MAX)]
+    # Those that are tried again are told of, wherever they are, as far as they are among the first.
+    commands.append(TaskSearch(PENDING, None, QUEUED_MAX))
     commands += [TaskSearch(PENDING, name, QUEUED_MAX) for name in troubled[:TROUBLED_MAX]]
     parked, *queues = await port.ask(commands)
     _check(parked)
@@ -66,7 +68,7 @@ async def read_now(
         port.now_ms(),
         report,
         parked.tasks or (),
-        [task for reply in queues for task in reply.tasks or ()],
+        list({task.id: task for reply in queues for task in reply.tasks or ()}.values()),
         brokers,
         throughput,
         is_whole=parked.cursor is None,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.integration.cli.programs import Program, run
 from tests.integration.ui.deployment import HOSTILE, Deployment, deployment
 from tests.services.chromium import chromium
+from understudy.bench.deployment import free_port
+from understudy.testing import record
 
 AXE = Path(__file__).parent / "axe" / "axe-4.14.1.min.js"
 PATIENCE_MS = 15_000
@@ -118,7 +124,7 @@ def test_ids_and_values_are_only_ever_text(page: Page) -> None:
         assert page.locator("img").count() == 0
         assert page.evaluate("document.body.id") == ""
     page.goto(f"/call?id={quote(HOSTILE)}&tab=steps")
-    expect(page.locator("main")).to_contain_text(r"\u202e\x1b[31m")
+    expect(page.locator("main")).to_contain_text(r"\u202e\u001b[31m")
     page.goto("/call?id=large-1&tab=steps")
     expect(page.locator("main")).to_contain_text("too large for a page")
 
@@ -205,3 +211,77 @@ def test_a_schedule_is_paused_run_and_resumed(page: Page) -> None:
     page.get_by_role("link", name="Resume").click()
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#schedules")).not_to_contain_text("paused")
+
+
+def test_other_sites_and_forged_forms_are_refused(shop: Deployment) -> None:
+    with httpx.Client(base_url=shop.base) as client:
+        answer = client.get("/do/cancel?id=remind-2")
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        found = re.search('name="form" value="([0-9a-f]+)"', answer.text)
+        assert found is not None
+        form = {"form": found[1], "at": "1"}
+        path = "/do/cancel?id=remind-2"
+        elsewhere = {"sec-fetch-site": "cross-site"}
+        assert client.post(path, data=form, headers=elsewhere).status_code == 403
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 421
+        assert client.post(path, data={"form": "0" * 64}).status_code == 403
+        assert client.post(path, content=b"x" * 5_000_000).status_code in (403, 413)
+        assert httpx.post(f"{shop.base}{path}", data=form).status_code == 403
+        assert client.get("/static/..%2fapp.py").status_code == 404
+        assert client.post("/", data=form).status_code == 405
+        assert shop.runtime.get("remind-2").done() is False
+        assert client.post(path, data=form).status_code == 303
+        assert client.post(path, data=form).status_code == 303  # canceled already: as asked for
+
+
+def test_files_are_shown_without_a_broker_and_never_changed(
+    shop: Deployment, tmp_path: Path
+) -> None:
+    record("order-7", shop.runtime).save(tmp_path / "order-7.json")
+    copied = tmp_path / "copy.db"
+    with closing(sqlite3.connect(shop.store)) as source, closing(sqlite3.connect(copied)) as target:
+        source.backup(target)
+    for option, file in (("--store", copied), ("--history", tmp_path / "order-7.json")):
+        base = f"http://127.0.0.1:{free_port()}"
+        listen = ("--listen", base.removeprefix("http://"))
+        with Program("ui", option, str(file), *listen, cwd=tmp_path) as program:
+            program.wait_for("understudy ui: http")
+            with httpx.Client(base_url=base, follow_redirects=True) as client:
+                assert client.get("/").status_code == 200
+                for tab in ("waterfall", "graph", "steps", "attempts", "raw"):
+                    answer = client.get(f"/call?id=order-7&tab={tab}")
+                    assert answer.status_code == 200
+                    assert "A file, read only" in answer.text
+                    assert "/do/" not in answer.text
+                assert client.get("/do/cancel?id=order-7").status_code == 404
+                for path in ("/calls", "/waiting", "/schedules"):
+                    assert client.get(path).status_code == 200
+
+
+def test_beyond_this_machine_people_log_in(shop: Deployment, tmp_path: Path) -> None:
+    refused = run("ui", "--url", shop.url, "--listen", "0.0.0.0:0", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--tokens" in refused.stderr
+    made = run("tokens", "new", "ann", "--file", "tokens.toml", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip().splitlines()[-1].split()[-1]
+    base = f"http://127.0.0.1:{free_port()}"
+    where = ("--listen", base.removeprefix("http://"), "--tokens", "tokens.toml")
+    with Program("ui", "--url", shop.url, *where, cwd=tmp_path) as program:
+        program.wait_for("understudy ui: http")
+        with httpx.Client(base_url=base, follow_redirects=True) as client:
+            answer = client.get("/calls")
+            assert answer.url.path == "/login"
+            assert client.get("/events/calls").status_code == 401
+
+            def log_in(given: str) -> httpx.Response:
+                found = re.search('name="form" value="([0-9a-f]+)"', client.get("/login").text)
+                assert found is not None
+                return client.post("/login", data={"form": found[1], "token": given})
+
+            assert log_in("understudy_wrong").status_code == 401
+            assert "Log out" in log_in(token).text
+            assert "order-7" in client.get("/calls").text

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy import extras
 from understudy.cli.options import Url
+from understudy.cli.ui_keeper import DEFAULT_LISTEN, LISTEN_ENV, missing
 
 if TYPE_CHECKING:
     from understudy.ui.facts import BrokerFacts
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-#: where it listens unless it is told otherwise
-DEFAULT_LISTEN: Final = "127.0.0.1:8080"
-#: modules of the extra [ui]
-NEEDED: Final = ("starlette", "hypercorn", "jinja2")
-
 
 @app.command()
 def ui(
     listen: Annotated[
         str,
-        typer.Option(metavar="HOST:PORT", envvar="UNDERSTUDY_UI__LISTEN", help="Where it listens."),
+        typer.Option(metavar="HOST:PORT", envvar=LISTEN_ENV, help="Where it listens."),
     ] = DEFAULT_LISTEN,
     url: Url = None,
     store: Annotated[
@@ -112,7 +108,7 @@ def ui(
         raise UsageError("--url, --store and --history exclude each other: give one of them")
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together: give both, or none")
-    if name := extras.missing(*NEEDED):
+    if name := missing():
         raise CliError(extras.advice("the dashboard", name, "ui"))
     host, port = parse_listen(listen)
     tls = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)

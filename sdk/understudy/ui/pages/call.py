@@ -138,6 +138,7 @@ class _Why(NamedTuple):
     summary: str
     reasons: Sequence[Reason]
     traceback: str
+    is_group: bool = False
 
 
 def _why(ui: Ui, facts: CallFacts) -> dict[str, str]:

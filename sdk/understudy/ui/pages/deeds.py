@@ -11,6 +11,7 @@ from starlette.datastructures import QueryParams
 
 from understudy.ui.deeds import DEEDS, IDS_MAX, Deed, FormError, cancellation, done_text, unexpected
 from understudy.ui.payloads import shown
+from understudy.ui.ports import RefusedError
 from understudy.ui.reading import Below, read_below
 from understudy.ui.ui import Ui
 from understudy.ui.view import View, message
@@ -49,6 +50,8 @@ async def confirmation(
     if deed.of != "schedule":
         replies = await ui.port.ask([PromiseGet(each) for each in ids[:_LOOKED_AT_MAX]])
         records = [reply.promise for reply in replies if reply.promise is not None]
+        if len(ids) == 1 and not records and replies[0].status != 404:
+            raise RefusedError(replies[0])
         if len(ids) == 1 and not records:
             lines = [replies[0].error or ""]
             return message(f"There is no call {ids[0]!r}", *lines, back="/calls", status=404)

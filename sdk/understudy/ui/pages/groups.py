@@ -72,5 +72,6 @@ def _why_html(ui: Ui, name: str, level: str, found: Explanation) -> str:
         "summary": found.summary,
         "reasons": found.reasons,
         "traceback": "",
+        "is_group": True,
     }
     return str(ui.rows("call_rows.html").why(said))
