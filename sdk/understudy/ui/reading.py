@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from understudy.ui.facts import BrokerFacts, CallFacts, NowFacts, Throughput
 from understudy.ui.overview import has_trouble
 from understudy.ui.ports import Port, RefusedError
+from understudy.views.call_graph import Node, build, lines
 from understudy.views.progress import progress_of_promises
 from understudy_broker.protocol.messages import OwnCommand
 from understudy_store.commands import (
@@ -110,14 +111,23 @@ async def read_call(port: Port, id_: str) -> CallFacts | None:
 
 
 async def with_tasks(
-    port: Port, id_: str, records: Mapping[str, PromiseRecord], *, is_whole: bool = True
+    port: Port,
+    id_: str,
+    records: Mapping[str, PromiseRecord],
+    *,
+    is_whole: bool = True,
+    shown: Sequence[str] | None = None,
 ) -> CallFacts:
-    """Read the tasks of promises, and the groups; raises as `read_call`."""
-    calls = sorted(
-        (each for each in records.values() if TAG_TARGET in each.tags),
-        key=lambda each: (each.id != id_, each.settled, each.created_at),
-    )
-    replies = await port.ask([TaskGet(each.id) for each in calls[:TASKS_MAX]])
+    """Read the tasks of promises, and the groups; raises as `read_call`.
+
+    Parameters
+    ----------
+    shown
+        The promises whose tasks are read; None: those that a page of the call shows.
+    """
+    shown = _shown(records, id_) if shown is None else shown
+    calls = [each for each in shown if TAG_TARGET in records[each].tags][:TASKS_MAX]
+    replies = await port.ask([TaskGet(each) for each in calls])
     tasks = {reply.task.id: reply.task for reply in replies if reply.task is not None}
     logged = [task.id for task in tasks.values() if task.logged][:LOGS_MAX]
     logs = await port.ask([TaskAttempts(each) for each in logged])
@@ -135,6 +145,16 @@ async def with_tasks(
         report,
         is_whole,
     )
+
+
+def _shown(records: Mapping[str, PromiseRecord], id_: str) -> list[str]:
+    """Return the promises that a page may show one by one, and the first that are pending."""
+    pending = [each.id for each in records.values() if not each.settled][:NOTABLE_MAX]
+    root = build(records.values(), id_)
+    if root is None or len(records) <= NOTABLE_MAX:
+        return list(dict.fromkeys([id_, *pending, *records]))
+    drawn = [line.item.id for line in lines(root)[:TASKS_MAX] if isinstance(line.item, Node)]
+    return list(dict.fromkeys([id_, *pending, *drawn]))
 
 
 class Waiting(NamedTuple):

@@ -350,7 +350,7 @@ async def opened(ui: Ui, query: QueryParams) -> str | None:
             break
     if parent in nodes:
         depth = 1 + _depth(nodes[parent], facts)
-    more = await with_tasks(ui.port, root_id, {**found, root_id: facts.record})
+    more = await with_tasks(ui.port, root_id, {**found, root_id: facts.record}, shown=list(found))
     bars = {
         id_: bar_of(node, facts.tasks.get(id_), facts.now_ms)
         for id_, node in nodes.items()
