@@ -34,8 +34,13 @@ class Manner(NamedTuple):
             return
         if self.as_json:
             raise UsageError("--json asks nothing: add --yes, or --dry-run")
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not has_terminal():
             raise UsageError("there is no terminal to ask at: add --yes, or --dry-run")
+
+
+def has_terminal() -> bool:
+    """Return whether a person can be asked, and answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def require_condition(*, given: bool, is_all: bool, where: str) -> None:
@@ -73,7 +78,7 @@ def act(url: str | None, selection: Conversation[Plan], manner: Manner, data: ob
 
     manner.check()
     with Client(url) as client:
-        plan = hold(selection, lambda commands: _ask(client, commands))
+        plan = hold(selection, lambda commands: ask(client, commands))
         assert plan is not None, "the choice is not stopped"
         if manner.dry_run or not plan.targets:
             _show(plan, manner)
@@ -87,7 +92,7 @@ def act(url: str | None, selection: Conversation[Plan], manner: Manner, data: ob
         work = execute(plan, tally, env.now_ms(), value)
         with _stoppable(plan, tally) as goes_on:
             try:
-                hold(work, lambda commands: _ask(client, commands), goes_on)
+                hold(work, lambda commands: ask(client, commands), goes_on)
             except BrokerUnavailableError as error:
                 _report(plan, tally, manner)
                 text, code = explain(error)
@@ -96,7 +101,8 @@ def act(url: str | None, selection: Conversation[Plan], manner: Manner, data: ob
     return _report(plan, tally, manner)
 
 
-def _ask(client: Client, commands: Sequence[AnyCommand]) -> list[Answer]:
+def ask(client: Client, commands: Sequence[AnyCommand]) -> list[Answer]:
+    """Send commands at once, and return their answers in order."""
     return list(client.commands(commands))
 
 

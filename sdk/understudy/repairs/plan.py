@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
+from understudy.views.records import without_id
 from understudy_actors.errors import CommandError
 from understudy_store.calls import error_matches
 from understudy_store.commands import (
@@ -282,7 +283,7 @@ class Tally:
                 self.already += 1
             case "refused":
                 self.refused += 1
-        reason = outcome.reason.replace(repr(target.id), "…").replace(target.id, "…")
+        reason = without_id(outcome.reason, target.id)
         if reason not in self.reasons and len(self.reasons) >= _REASONS_MAX:
             reason = "other reasons"
         self.reasons[reason] = self.reasons.get(reason, 0) + 1

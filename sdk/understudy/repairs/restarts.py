@@ -86,4 +86,4 @@ def restarted(record: PromiseRecord, answer: Reply | CommandError) -> Outcome:
         return DONE
     if made.tags.get(TAG_RESTART_OF) == record.id:
         return Outcome("already", "had been restarted")
-    return Outcome("refused", f"the id {made.id!r} belongs to another call")
+    return Outcome("refused", "the id that its restart would have belongs to another call")
