@@ -73,7 +73,7 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an action will be done to: all that matched when it was asked for, and nothing later.
+    """All that an action will be done to: what matched when it was asked for, and nothing later.
 
     Attributes
     ----------

@@ -81,7 +81,7 @@ def test_the_class_of_the_failure_in_a_cause(cause: str | None, error: str, is_i
 def test_what_came_of_it() -> None:
     plan = Plan("cancel", tuple(Target(each) for each in ("a", "b", "c", "d", "e")))
     tally = Tally(5)
-    answers = (
+    answers: tuple[Reply | CommandError, ...] = (
         Reply(200, None, record("rejected_canceled")),
         Reply(200, None, record("resolved")),
         CommandError(404, "promise 'c' does not exist"),
