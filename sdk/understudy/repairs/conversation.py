@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from understudy_actors.errors import CommandError
 from understudy_broker.protocol.messages import AnyCommand
@@ -44,6 +44,35 @@ def hold(
         return found
     conversation.close()
     return None
+
+
+async def hold_async(
+    conversation: Conversation[_T],
+    ask_all: Callable[[Sequence[Any]], Awaitable[Sequence[Reply]]],
+    goes_on: Callable[[], bool] = lambda: True,
+) -> _T | None:
+    """Hold a conversation from a task of an event loop, as `hold` does.
+
+    Parameters
+    ----------
+    ask_all
+        Sends commands, and returns their replies in order, refusals among them: the method of that
+        name of an edge's brokers.
+    """
+    try:
+        commands = next(conversation)
+        while goes_on():
+            replies = await ask_all(commands)
+            commands = conversation.send([_answer(each) for each in replies])
+    except StopIteration as end:
+        found: _T = end.value
+        return found
+    conversation.close()
+    return None
+
+
+def _answer(reply: Reply) -> Answer:
+    return reply if reply.ok else CommandError(reply.status, reply.error or "")
 
 
 def accepted(answer: Answer) -> Reply:

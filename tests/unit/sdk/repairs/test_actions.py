@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from understudy.repairs import execution, selection
-from understudy.repairs.conversation import Answer, hold
+from understudy.repairs.conversation import Answer, hold, hold_async
 from understudy.repairs.execution import execute
 from understudy.repairs.plan import Plan, Tally
 from understudy.repairs.selection import (
@@ -198,6 +199,28 @@ def test_it_ends_between_batches(brokers: Brokers) -> None:
     assert len(settled) == 16, "all that was asked is counted"
     rest = hold(select_calls("cancel", PENDING_CALLS), brokers.ask)
     assert (len(ids(rest)), brokers.run(rest).done) == (4, 4)
+
+
+def test_an_event_loop_holds_the_same_conversations(brokers: Brokers) -> None:
+    for n in range(10):
+        brokers.call(f"c{n}")
+
+    async def ask_all(commands: Sequence[AnyCommand]) -> list[Reply]:
+        answers = brokers.ask(commands)
+        return [e if isinstance(e, Reply) else Reply(e.status, e.error) for e in answers]
+
+    async def act() -> Tally:
+        plan = await hold_async(select_calls("cancel", PENDING_CALLS), ask_all)
+        assert plan is not None
+        tally = Tally(len(plan.targets))
+        assert await hold_async(execute(plan, tally, NOW), ask_all, lambda: False) is None
+        assert tally.looked_at == 0
+        await hold_async(execute(plan, tally, NOW), ask_all)
+        with pytest.raises(CommandError):
+            await hold_async(select_ids("cancel", ["nobody"]), ask_all)
+        return tally
+
+    assert asyncio.run(act()).done == 10
 
 
 def test_what_is_parked_or_fails_below_calls_is_found(brokers: Brokers) -> None:
