@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from understudy.obstacles import halt_text, lacks_text, retry_text, why_queued
 from understudy.views.call_graph import Node
 from understudy.views.progress import progress_text
-from understudy.views.records import failure, node_of
+from understudy.views.records import failure, node_of, without_id
 from understudy.views.times import clock_time, duration
 from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
@@ -32,6 +32,7 @@ from understudy_store.records import (
     TRUE,
     PromiseRecord,
     TaskRecord,
+    origin_of,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ NAMED: Final = 3
 REASONS_MAX: Final = 10
 #: calls that one explanation looks at
 CALLS_MAX: Final = 10_000
+#: Characters of a cause in a command. It is looked for anywhere in the causes of tasks.
+CAUSE_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def explain_call(id_: str, facts: Facts) -> Explanation:
     if record.settled:
         return Explanation(f"{name} {_ending(record)}")
     for_ms = duration(facts.now_ms - record.created_at)
-    found = _merged(_Walk(facts).reasons(id_))
+    found = _merged(_Walk(facts).reasons(id_), root=origin_of(record))
     below = {each for reason in found for each in reason.ids} - {id_}
     if not found:
         return Explanation(f"{name} has been pending for {for_ms}, and nothing keeps it")
@@ -318,7 +321,7 @@ def explain_group(name: str, facts: Facts) -> Explanation:
         reasons += _of_nodes(group)
         for function, version, count in group.unserved:
             reasons.append(Reason(f"{_tasks(count)}: {lacks_text(group, function, version)}"))
-    reasons += _of_tasks(facts)
+    reasons += _of_tasks(name, facts)
     state = f"Group {name}: {len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"
     if group is not None and queued:
         state = f"{state}, {_tasks(queued)}, the oldest for {duration(group.waiting_ms)}"
@@ -343,21 +346,34 @@ def _of_nodes(group: GroupInfo) -> Iterable[Reason]:
         yield Reason(_load(group), _more_nodes(group))
 
 
-def _of_tasks(facts: Facts) -> Iterable[Reason]:
+def _of_tasks(name: str, facts: Facts) -> Iterable[Reason]:
     """Yield why tasks are parked, and why they are tried again."""
     parked: dict[str, list[str]] = {}
     failed: dict[str, list[str]] = {}
     for task in facts.tasks.values():
-        cause = task.cause or "somebody has halted them"
+        # Causes that differ in the id alone are one.
+        cause = without_id(task.cause, task.id) if task.cause else "somebody has halted them"
         if task.state == "halted":
             parked.setdefault(cause, []).append(task.id)
         elif task.state == PENDING and task.failures:
             failed.setdefault(cause.partition(": ")[2] or cause, []).append(task.id)
     for cause, ids in sorted(parked.items(), key=lambda item: -len(item[1])):
-        advice = f"understudy tasks continue {' '.join(map(shlex.quote, ids[:NAMED]))}"
+        is_known = facts.tasks[ids[0]].cause is not None
+        advice = _for_all("continue", name, ids, cause if is_known else None)
         yield Reason(f"{_count(ids)} parked: {cause}", advice, tuple(ids))
     for cause, ids in sorted(failed.items(), key=lambda item: -len(item[1])):
-        yield Reason(f"{_count(ids)} tried again: {cause}", "", tuple(ids))
+        yield Reason(
+            f"{_count(ids)} tried again: {cause}", _for_all("retry", name, ids, cause), tuple(ids)
+        )
+
+
+def _for_all(action: str, group: str, ids: Sequence[str], cause: str | None) -> str:
+    """Return the one command for all tasks of a group that have one cause."""
+    command = f"understudy tasks {action}"
+    if len(ids) == 1 or cause is None:
+        return f"{command} {' '.join(map(shlex.quote, ids[:NAMED]))}"
+    text = max(cause.split("…"), key=len).strip()[:CAUSE_CHARS]
+    return f"{command} --group {shlex.quote(group)} --cause {shlex.quote(text)}"
 
 
 def _count(ids: Sequence[str]) -> str:
@@ -399,8 +415,14 @@ def _more_nodes(group: GroupInfo) -> str:
     )
 
 
-def _merged(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Tell equal reasons once, the one that keeps most calls first."""
+def _merged(reasons: Iterable[Reason], root: str) -> tuple[Reason, ...]:
+    """Tell equal reasons once, the one that keeps most calls first.
+
+    Parameters
+    ----------
+    root
+        The root of the call graph. What helps one of its calls helps many by its id.
+    """
     ids: dict[str, list[str]] = {}
     advice: dict[str, str] = {}
     counts: Counter[str] = Counter()
@@ -408,6 +430,11 @@ def _merged(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
         ids.setdefault(reason.text, []).extend(reason.ids)
         advice.setdefault(reason.text, reason.advice)
         counts[reason.text] += 1
+    for text, kept in ids.items():
+        if len(kept) > 1:
+            for action in ("continue", "retry"):
+                if advice[text].startswith(f"understudy tasks {action} "):
+                    advice[text] = f"understudy calls {action} {shlex.quote(root)}"
     return tuple(
         Reason(text, advice[text], tuple(ids[text])) for text, _ in counts.most_common(REASONS_MAX)
     )
