@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from random import Random
 from threading import Event as Flag
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 from unittest import mock
 
 import msgspec
