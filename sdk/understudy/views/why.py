@@ -322,6 +322,10 @@ def explain_group(name: str, facts: Facts) -> Explanation:
         for function, version, count in group.unserved:
             reasons.append(Reason(f"{_tasks(count)}: {lacks_text(group, function, version)}"))
     reasons += _of_tasks(name, facts)
+    reasons += [
+        Reason(f"{duration(ago_ms)} ago a caller was refused something: {text}")
+        for _, text, ago_ms in facts.report.limited
+    ]
     state = f"Group {name}: {len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"
     if group is not None and queued:
         state = f"{state}, {_tasks(queued)}, the oldest for {duration(group.waiting_ms)}"
