@@ -36,6 +36,7 @@ from typing import (
 
 from understudy.cancellation import calling, signals_of, wait_canceled
 from understudy.context_calls import apply_options, local_call, remote_call
+from understudy.current_run import CurrentRun, OwnNode
 from understudy.errors import ConfigurationError, RequestError
 from understudy.info import Info
 from understudy.options import check_bool, check_int, seconds
@@ -128,7 +129,7 @@ class Context:
         >>> runtime.rpc("import-1", import_file, "sales.csv").result()
         """
         if self._log is None:
-            self._log = FunctionLog(_LOG, self._run)
+            self._log = FunctionLog(_LOG, self._run, self._env)
         return self._log
 
     @property
@@ -1031,6 +1032,9 @@ def _call_each(
 class FunctionLog(logging.LoggerAdapter[logging.Logger]):
     """The logger ``ctx.log``: it names the run, and is silent during a replay.
 
+    Its records have the attributes ``understudy_id`` and so on (see `understudy.logs.run_facts`),
+    and those of ``extra``.
+
     Examples
     --------
     >>> @runtime.register
@@ -1039,8 +1043,10 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
     >>> runtime.rpc("pack-1", pack, 7).result()
     """
 
-    def __init__(self, logger: logging.Logger, run: RunView) -> None:
-        super().__init__(logger, None)
+    def __init__(self, logger: logging.Logger, run: RunView, owner: OwnNode) -> None:
+        # Here and not by a filter only: another thread than the run's may use this logger.
+        current = CurrentRun(run.calls.frame, run.function, run.attempt, owner)
+        super().__init__(logger, current.facts())
         self._run = run
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's own name
@@ -1058,7 +1064,10 @@ class FunctionLog(logging.LoggerAdapter[logging.Logger]):
             prefix = prefix.replace("%", "%%")
         # The place of the record is the caller's, as if this method were part of logging.
         stacklevel = kwargs.pop("stacklevel", 1) + 1
-        self.logger.log(level, f"{prefix}{msg}", *args, stacklevel=stacklevel, **kwargs)
+        extra = {**(self.extra or {}), **(kwargs.pop("extra", None) or {})}
+        self.logger.log(
+            level, f"{prefix}{msg}", *args, stacklevel=stacklevel, extra=extra, **kwargs
+        )
 
 
 def _refuse_unlisted(name: str) -> NoReturn:

@@ -15,6 +15,10 @@ class NodeView(Protocol):
     """The node of a function, as its context sees it. `NodeEnvironment` fills it."""
 
     @property
+    def group(self) -> str: ...
+    @property
+    def node(self) -> str: ...
+    @property
     def values(self) -> Values: ...
     #: the address of calls that name no target
     @property

@@ -120,7 +120,12 @@ class Terminal:
     def python(self, name: str) -> str:
         """``python NAME``: what it prints."""
         self._capsys.readouterr()
-        runpy.run_path(str(self._folder / name), run_name="__main__")
+        program = self._folder / name
+        if "set_tracer_provider" in program.read_text():
+            # A process has one tracer provider for as long as it lives.
+            argv = [sys.executable, str(program)]
+            return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        runpy.run_path(str(program), run_name="__main__")
         return self._capsys.readouterr().out
 
     def understudy(self, text: str, url: str) -> tuple[int, str]:

@@ -53,6 +53,10 @@ OUTPUT = {
         r"(a report on the sales, by the call every-second\.<time>\n){2}"
         r"a report on the stock, by the call nightly\.<time>\nschedules left: 0"
     ),
+    "traces": (
+        r"14 kg\nrequest\n  call order\n    attempt order \(waits\)\n      step pack\n"
+        r"        weigh\n    attempt order\n      call ship\n        attempt ship"
+    ),
     "versions": r"old: 116 by version 1\nnew: 124 by version 2",
     "http_call": (
         r"a price: 15\.0\nthe same call: True as local/order/order-7\n"

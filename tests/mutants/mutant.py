@@ -18,7 +18,7 @@ from tests.mutants.places import Source, Span, Tree
 from tests.mutants.tokens import LAYOUT, Token, tokens_of_fragment
 
 #: the numbered properties of docs/semantics.md
-PROPERTIES: Final = range(1, 29)
+PROPERTIES: Final = range(1, 31)
 
 
 class Unfit(ValueError):

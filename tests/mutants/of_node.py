@@ -131,7 +131,7 @@ _NODE_CORE: Final = (
         None,
         "a task that is tried again says why",
         "understudy_actors.node.core.NodeCore._release",
-        swap("failed, cause)", "failed)"),
+        swap("failed, cause, error)", "failed)"),
         _RETRIES,
     ),
     _mutant(

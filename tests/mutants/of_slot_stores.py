@@ -175,7 +175,7 @@ _STEPS: Final = (
         None,
         "everything in a slot moves",
         "understudy_store.engines.sqlite.slot_rows._OTHERS",
-        swap("(Callback, Listener, Unblock, Schedule)", "(Callback, Listener, Unblock)"),
+        swap("Unblock, Schedule, Attempt)", "Unblock, Attempt)"),
         f"{_MOVES}::test_everything_of_slots_moves_and_nothing_else",
     ),
     _mutant(

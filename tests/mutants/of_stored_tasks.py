@@ -12,6 +12,7 @@ _FENCES: Final = "machine/test_fence_and_suspend.py"
 _CRASH_COUNTS: Final = "machine/test_crash_counts.py"
 _SWEEP: Final = "machine/test_sweep.py"
 _EDGES: Final = "machine/test_edges.py"
+_ATTEMPTS: Final = "machine/test_attempt_log.py"
 
 _TASK_RULES: Final = (
     _mutant(
@@ -231,6 +232,38 @@ _TASK_RULES: Final = (
         "understudy_store.machine.leases.lapse_unless_over",
         swap("if crash is not None", 'crash = crash or "gone"\nif crash is not None'),
         _CRASH_COUNTS,
+    ),
+    _mutant(
+        "failed-end-not-logged",
+        29,
+        "an attempt that ends badly is logged",
+        "understudy_store.machine.tasks.fulfill",
+        swap('event == "reject"', 'event == "cancel"'),
+        _ATTEMPTS,
+    ),
+    _mutant(
+        "logged-under-one-number",
+        29,
+        "the attempts of a task are numbered",
+        "understudy_store.machine.attempt_log.add",
+        swap("task.logged += 1", "task.logged = 1"),
+        _ATTEMPTS,
+    ),
+    _mutant(
+        "started-anew-by-each-node",
+        30,
+        "a call has started when it was acquired first",
+        "understudy_store.machine.leases.acquire",
+        swap("if task.started_at is None", "if True"),
+        _ATTEMPTS,
+    ),
+    _mutant(
+        "log-without-end",
+        None,
+        "the attempt log of a task is bounded",
+        "understudy_store.engines.journaled.memtable.Memtable.add",
+        swap("self.attempts[id_, forgotten] = None", "pass"),
+        "engines/test_call_lists.py",
     ),
     _mutant(
         "acquitted-by-anyone",

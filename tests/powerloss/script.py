@@ -20,7 +20,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from random import Random
 from threading import Event as Flag
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 from unittest import mock
 
 import msgspec
@@ -49,6 +49,13 @@ NAME = "store.db"
 REAL_LOG_KIB = database.LOG_BYTES // 1024
 #: Batches in a file of an earlier schema.
 AGED_BATCHES = 4
+_CALL_INDEXES = "SELECT name FROM sqlite_master WHERE name LIKE 'call\\_%' ESCAPE '\\'"
+_NO_RECORD: Final[dict[str, Any]] = {
+    **dict.fromkeys(("node", "started_at", "acquired_at", "queued_at")),
+    **dict.fromkeys(("suspensions", "logged"), 0),
+}
+#: columns of the record, which came later
+_RECORD = (*_NO_RECORD, "function", "error")
 CONFIG = MachineConfig(retry_timeout_ms=20, sweep_max=1000, missed_max=2)
 
 
@@ -232,12 +239,17 @@ class Life:
         path = self._folder / "aged" / NAME
         path.parent.mkdir(parents=True)
         store = open_store(str(path))
-        batches = [_without_deaths(self.maker.batch()) for _ in range(AGED_BATCHES)]
+        batches = [_without_what_came_later(self.maker.batch()) for _ in range(AGED_BATCHES)]
         for changes in batches:
             assert committed(store, changes) == []
         store.close()
         with closing(sqlite3.connect(path)) as file:
-            for column in ("deaths", "cause"):
+            for (index,) in file.execute(_CALL_INDEXES).fetchall():
+                file.execute(f"DROP INDEX {index}")
+            file.execute("DROP TABLE attempt")
+            for column in ("plan", "course"):
+                file.execute(f"ALTER TABLE schedule DROP COLUMN {column}")
+            for column in (*_RECORD, "deaths", "cause"):
                 file.execute(f"ALTER TABLE promise DROP COLUMN {column}")
             file.execute("DROP INDEX promise_detached")
             file.execute("ALTER TABLE promise RENAME COLUMN slot TO shard")
@@ -314,15 +326,15 @@ class Life:
         assert done.wait(30)
 
 
-def _without_deaths(changes: Changes) -> Changes:
+def _without_what_came_later(changes: Changes) -> Changes:
     def row_of(row: Row) -> Row:
         if row.task is None:
             return row
-        task = msgspec.structs.replace(row.task, deaths=0, cause=None)
+        task = msgspec.structs.replace(row.task, deaths=0, cause=None, **_NO_RECORD)
         return msgspec.structs.replace(row, task=task)
 
     inserted, updated = (list(map(row_of, rows)) for rows in (changes.inserted, changes.updated))
-    return msgspec.structs.replace(changes, inserted=inserted, updated=updated)
+    return msgspec.structs.replace(changes, inserted=inserted, updated=updated, attempts=[])
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:

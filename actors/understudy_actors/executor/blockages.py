@@ -41,6 +41,20 @@ class Blockage(NamedTuple):
             return f"all worker threads have been in functions for {self.for_s:.0f} s: {where}"
         return f"the {self.who} loop has been blocked for {self.for_s:.0f} s by {where}"
 
+    @property
+    def brief(self) -> str:
+        """Return it in words, without the time, which whoever is told counts himself."""
+        where = "; ".join(self.lines) or "a place unknown"
+        if self.who == "workers":
+            return f"all its worker threads are in functions: {where}"
+        return f"its {self.who} loop is blocked by {where}"
+
+
+#: workers that have been in functions for less are at work
+WORKERS_S: Final = 5.0
+#: a loop that has been blocked for less may just be busy
+LOOPS_S: Final = 1.0
+
 
 class Blockages:
     """Finds what is blocked in one node."""
@@ -59,6 +73,10 @@ class Blockages:
             self._begun, self._full_since = workers.begun, None
         if workers.is_full and self._full_since is None:
             self._full_since = self._clock()
+
+    def brief(self) -> str:
+        """Return all that is blocked, in words; empty: nothing is."""
+        return "; ".join(each.brief for each in (*self.loops(LOOPS_S), *self.workers(WORKERS_S)))
 
     def loops(self, after_s: float) -> list[Blockage]:
         """Return the event loops that have been blocked for so long. Any thread may ask."""

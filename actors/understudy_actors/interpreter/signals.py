@@ -11,7 +11,7 @@ The threads of a function and the loop of its node use them at the same time, wi
   callback looks at `canceled` afterwards. So one of the two sees the other.
 - A callback is removed before it is called, and that happens once: `dict.pop` is atomic.
 - `progress` is replaced as a whole.
-- Only the function's side makes signals (`understudy.cancellation`).
+- Only the function's side makes signals (`understudy.cancellation`), and the node before it begins.
 """
 
 from __future__ import annotations

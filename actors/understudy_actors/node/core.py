@@ -327,10 +327,8 @@ class NodeCore:
         delay_ms = int(result.retry_after_s * 1000)
         state, routine = self.state, run.routine
         cause = failed_attempt(routine.attempt, result.attempts_max, result.retry_error)
-        text = (
-            f"{routine.function.name} {routine.id}: {cause}; the next one in "
-            f"{result.retry_after_s:.3g} s"
-        )
+        news = f"{cause}; the next one in {result.retry_after_s:.3g} s"
+        text = f"{routine.function.name} {routine.id}: {news}"
         if routine.attempt == 1 and state.log_failure is not None:
             # The traceback of the first failure is what leads to the mistake.
             state.log_failure(text, result.retry_error, True)
@@ -342,8 +340,8 @@ class NodeCore:
             error = error_class(result.retry_error)
             self._release(run.activation, delay_ms, failed=True, cause=cause, error=error)
         else:
-            self.progress.end(run.activation, routine)
             run.routine = routine.next_attempt()
+            self.progress.tell_of(run.routine, news)
             run.activation.busy += 1
             self.timers.add(delay_ms, partial(self._try_again, run))
 

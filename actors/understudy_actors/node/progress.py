@@ -24,6 +24,7 @@ from typing import Final
 from understudy_actors.activation import LEASED, Activation
 from understudy_actors.interpreter.environment import RunView
 from understudy_actors.interpreter.routine import Routine
+from understudy_actors.interpreter.signals import Progress, Signals
 from understudy_actors.node.state import NodeState
 from understudy_broker.protocol.messages import ProgressEntry
 
@@ -55,6 +56,12 @@ class ProgressReports:
         if len(self._news) < NEWS_MAX:
             self._news[run] = None
         self._tell()
+
+    def tell_of(self, routine: Routine, text: str) -> None:
+        """Say something of a run that has not begun: why it is tried again, for those who look."""
+        routine.signals = Signals()
+        routine.signals.progress = Progress(None, text)
+        self.note(routine)
 
     def renew(self, activation: Activation) -> None:
         """Have the progress of a task told again, because its broker does not know it."""

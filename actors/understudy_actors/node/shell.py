@@ -100,6 +100,9 @@ class NodeService:
         )
         #: takes the progress that is to be told to the brokers; None: nobody does
         self.on_progress: Callable[[list[ProgressEntry]], None] | None = None
+        #: takes what keeps this node from its work, in words, when that changes
+        self.on_blocked: Callable[[str], None] | None = None
+        self._told_blocked = ""
         self._progress_noted = trio.Event()
         self.core.progress.on_news = self._on_progress_news
         #: there are timers or a backlog, so `run` must tick
@@ -267,14 +270,21 @@ class NodeService:
         """Log the place of a function that held the interpreter, so that no thread could run."""
         while True:
             if not self.core.running:
+                self._tell_blocked("")
                 self._is_watching = False
                 self._work_runs = trio.Event()
                 await self._work_runs.wait()
             await trio.sleep(_LOOK_S)
             self.blockages.look()
+            self._tell_blocked(self.blockages.brief())
             warning = self._stall_watch.look(_LOOK_S)
             if warning is not None and self._log is not None:
                 self._log(warning)
+
+    def _tell_blocked(self, text: str) -> None:
+        if text != self._told_blocked and self.on_blocked is not None:
+            self._told_blocked = text
+            self.on_blocked(text)
 
     def _on_progress_news(self) -> None:
         """Have progress reported; called on any thread."""

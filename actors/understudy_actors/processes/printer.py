@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TextIO
+
+from understudy_broker.log_format import FORMAT_VARIABLE, timestamp
 
 #: Lines that wait for a blocked terminal or pipe; further lines are dropped.
 LINES_WAITING_MAX = 10_000
@@ -29,6 +33,9 @@ class LinePrinter:
     and later lines are printed in both cases. Colors are used if the stream is a terminal and
     NO_COLOR is not set.
 
+    If UNDERSTUDY_LOG_FORMAT asks for JSON, each line is an object: one that a process has written
+    gets the name of the process as ``process``, and any other text becomes one, as ``event``.
+
     Parameters
     ----------
     names
@@ -39,6 +46,7 @@ class LinePrinter:
 
     def __init__(self, names: Iterable[str] = (), stream: TextIO | None = None) -> None:
         self._stream: TextIO | None = sys.stdout if stream is None else stream
+        self._is_json = os.environ.get(FORMAT_VARIABLE) == "json"
         self._width = max((len(name) for name in names), default=0)
         is_terminal = self._stream is not None and self._stream.isatty()
         self._uses_color = is_terminal and not os.environ.get("NO_COLOR")
@@ -66,6 +74,8 @@ class LinePrinter:
         self._thread.join(_CLOSE_S)
 
     def _prefixed(self, name: str, line: str) -> str:
+        if self._is_json:
+            return _object(name, line)
         self._width = max(self._width, len(name))
         prefix = f"{name:<{self._width}} | "
         if not self._uses_color:
@@ -102,3 +112,20 @@ class LinePrinter:
         if self._stream is not None:
             with suppress(OSError, ValueError):
                 self._stream.flush()
+
+
+def _object(name: str, line: str) -> str:
+    """Return a line of a process as a JSON object with its name.
+
+    Examples
+    --------
+    >>> _object("node/1", '{"event": "ready"}')
+    '{"event": "ready", "process": "node/1"}'
+    """
+    process = json.dumps(name)
+    if line.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            if json.loads(line):
+                # The last one counts, if the line has a "process" of its own.
+                return f'{line.rstrip()[:-1]}, "process": {process}}}'
+    return json.dumps({"event": line, "timestamp": timestamp(time.time()), "process": name})

@@ -250,7 +250,7 @@ class Authorization:
                 return case.held(id_)  # What is in a fence, `fenced` decides.
             case TaskSuspend(id=id_, awaited=awaited):
                 return case.held(id_) or case.awaited(awaited, f"{id_}.")
-            case PromiseGet(id=id_) | TaskGet(id=id_):
+            case PromiseGet(id=id_) | TaskGet(id=id_) | TaskAttempts(id=id_):
                 return case.read((id_,))
             case PromiseWatch(ids=ids):
                 return case.read(ids)
@@ -268,8 +268,6 @@ class Authorization:
                 return case.read((awaited_id, awaiter))
             case PromiseRegisterListener(awaited=awaited_id, address=address):
                 return case.read((awaited_id,)) or case.call(address)
-            case TaskAttempts(id=id_):
-                return case.read((id_,))
             case CallSearch(prefix=prefix):
                 return case.search(prefix, None)
             case PromiseSearch(prefix=prefix, origin=origin):

@@ -204,7 +204,7 @@ class BrokerCore:
             )  # fmt: skip
         self.searches = Searches(config, sessions, flow, outbox, metrics)
         reports = Reports(
-            machine, dispatcher, sessions, members, outbox, flow, metrics, authorization
+            machine, dispatcher, sessions, members, outbox, flow, metrics, authorization, quotas
         )
         self._handlers = RequestHandlers(
             machine, sessions, outbox, watches, book, flow, quarantine, metrics, own,

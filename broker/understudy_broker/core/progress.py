@@ -31,6 +31,8 @@ from understudy_store.slots import slot_of
 TASKS_MAX: Final = 10_000
 #: runs of one task whose progress is known: its own and those of its latest steps
 RUNS_MAX: Final = 16
+#: characters of what keeps a node from its work
+BLOCKED_CHARS_MAX: Final = 1_024
 #: characters of the id of a run; the store takes no longer ones
 _ID_CHARS_MAX: Final = 1_024
 #: states in which a task has the progress of its version
@@ -66,7 +68,11 @@ class ProgressBook:
         return len(self._tasks)
 
     def take(self, session: Session, message: Progress, now: int) -> None:
-        """Take what a node tells of the tasks that it holds, and ignore everything else."""
+        """Take what a node tells of itself and the tasks that it holds; ignore everything else."""
+        blocked = message.blocked
+        if blocked is not None and blocked[:BLOCKED_CHARS_MAX] != session.blocked:
+            session.blocked = blocked[:BLOCKED_CHARS_MAX]
+            session.blocked_since = now
         for entry in message.entries:
             if self._machine.view.holds(session.pid, entry.id, entry.version):
                 self._take(entry, now)

@@ -69,6 +69,8 @@ def groups_report(
                 silent_ms=max(0, now - node.heard_at),
                 functions=shown.of(node),
                 concurrency=node.concurrency,
+                blocked=node.blocked,
+                blocked_ms=max(0, now - node.blocked_since) if node.blocked else 0,
             )
             for node in sorted(nodes.get(name, []), key=lambda node: node.name)
         ]

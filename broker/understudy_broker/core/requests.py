@@ -162,7 +162,7 @@ class RequestHandlers:
             self._outbox.reply(session.peer, Response(corr, Reply(421, text)))
             return
         if self._has_keys and session.kind != "broker":
-            if not self._permits(session, identity, corr, command):
+            if not self._permits(session, identity, corr, command, now):
                 return
             if identity is not None:
                 own = stamped(own, identity)
@@ -177,7 +177,7 @@ class RequestHandlers:
         self._handlers.get(type(own), self._apply)(session, corr, own, now)
 
     def _permits(
-        self, session: Session, identity: str | None, corr: int, command: AnyCommand
+        self, session: Session, identity: str | None, corr: int, command: AnyCommand, now: int
     ) -> bool:
         """Reply that an identity lacks a right, or has reached a limit; return whether not."""
         refusal = self._authorization.refusal(session, command)
@@ -187,6 +187,7 @@ class RequestHandlers:
         full = self._quota_refusal(identity, own_command(command))
         if full is not None:
             self._metrics.count_limited(_rule_of(own_command(command)))
+            self._quotas.note_refused(identity, full, now)
             self._refuse_full(session, corr, own_command(command), full)
         return full is None
 

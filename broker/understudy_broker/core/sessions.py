@@ -39,7 +39,7 @@ class Session:
     __slots__ = (
         "peer", "kind", "group", "name", "identity", "pid", "os_pid", "host", "sdk", "functions",
         "concurrency", "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes",
-        "watches", "sequence", "refused_slots", "schemas",
+        "watches", "sequence", "refused_slots", "schemas", "blocked", "blocked_since",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int, identity: str | None = None) -> None:
@@ -71,6 +71,9 @@ class Session:
         self.watches: set[str] = set()
         #: numbers of the frames on this connection; None: the peer does not number its own
         self.sequence: FrameSequence | None = None
+        #: what keeps the node from its work, by its own word, and since when; empty: nothing does
+        self.blocked = ""
+        self.blocked_since = now
         #: slots of requests that were refused because another broker has them; None: none was
         self.refused_slots: set[int] | None = None
 

@@ -108,13 +108,21 @@ def merge_reports(reports: Iterable[GroupsReport]) -> GroupsReport:
     """Return one report on the groups, from those of several brokers."""
     groups: dict[str, GroupInfo] = {}
     counters: dict[str, int] = {}
+    limited: dict[str, tuple[str, str, int]] = {}
     for report in reports:
+        for each in report.limited:
+            if each[0] not in limited or each[2] < limited[each[0]][2]:
+                limited[each[0]] = each
         for group in report.groups:
             other = groups.get(group.name)
             groups[group.name] = group if other is None else _merge_groups(other, group)
         for name, value in report.counters.items():
             counters[name] = counters.get(name, 0) + value
-    return GroupsReport(tuple(groups[name] for name in sorted(groups)), counters)
+    return GroupsReport(
+        tuple(groups[name] for name in sorted(groups)),
+        counters,
+        tuple(limited[name] for name in sorted(limited)),
+    )
 
 
 def _merge_groups(one: GroupInfo, other: GroupInfo) -> GroupInfo:
@@ -136,9 +144,12 @@ def _merge_groups(one: GroupInfo, other: GroupInfo) -> GroupInfo:
 
 def _merge_nodes(one: NodeInfo, other: NodeInfo) -> NodeInfo:
     """Merge the views that two brokers have of one node; the one that heard it last knows best."""
+    told = one if one.blocked or not other.blocked else other
     return msgspec.structs.replace(
         one,
         credit=one.credit + other.credit,
         held=one.held + other.held,
         silent_ms=min(one.silent_ms, other.silent_ms),
+        blocked=told.blocked,
+        blocked_ms=told.blocked_ms,
     )

@@ -116,6 +116,8 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
         Time since anything came from the node.
     concurrency
         How many functions it runs at a time; None: the node is of a release that does not say it.
+    blocked, blocked_ms
+        What keeps it from its work, with the lines of code, and for how long; empty: nothing does.
     """
 
     name: str
@@ -127,6 +129,8 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     silent_ms: int
     functions: tuple[str, ...] = ()
     concurrency: int | None = None
+    blocked: str = ""
+    blocked_ms: int = 0
 
 
 class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -144,10 +148,15 @@ class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """All groups, and the broker's metrics by name."""
+    """All groups, and the broker's metrics by name.
+
+    `limited` names identities that were refused something within the last minute because of a
+    limit: the identity, what it was told last, and for how long that is ago, milliseconds.
+    """
 
     groups: tuple[GroupInfo, ...]
     counters: dict[str, int]
+    limited: tuple[tuple[str, str, int], ...] = ()
 
 
 #: commands that a peer asks for itself
@@ -369,9 +378,16 @@ class Progress(Message, tag="progress", frozen=True):
 
     It is sent only to a broker whose `Welcome` says that it `takes_progress`, and counts for tasks
     that this session holds. What is told of one run replaces what was told before.
+
+    Attributes
+    ----------
+    blocked
+        What keeps the node itself from its work, with the lines of code; empty: nothing does any
+        more. None: as was told last.
     """
 
     entries: tuple[ProgressEntry, ...]
+    blocked: str | None = None
 
 
 class Bye(Message, tag="bye", frozen=True):

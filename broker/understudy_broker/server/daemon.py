@@ -20,6 +20,7 @@ from understudy_broker.clock import question
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import is_database, share_of
 from understudy_broker.errors import AddressInUseError, BrokerError
+from understudy_broker.log_format import LogSettingError, chosen_format, chosen_level
 from understudy_broker.process import (
     StopSignals,
     raise_descriptor_limit,
@@ -146,10 +147,15 @@ class _Guards(NamedTuple):
 
 def log_of(settings: BrokerSettings) -> Log:
     """Return the log of a broker with these settings, on standard error."""
-    for_people = settings.log_format == "console" or (
-        settings.log_format == "auto" and sys.stderr.isatty()
-    )
-    return make_log(sys.stderr, for_people=for_people, level=settings.log_level)
+    form: str | None = settings.log_format
+    is_own_level = "log_level" in settings.model_fields_set
+    try:
+        if form == "auto":
+            form = chosen_format() or ("text" if sys.stderr.isatty() else "json")
+        level = settings.log_level if is_own_level else chosen_level() or settings.log_level
+    except LogSettingError as error:
+        raise SettingsError(str(error)) from None
+    return make_log(sys.stderr, for_people=form != "json", level=level)
 
 
 class _Stopper:

@@ -132,8 +132,9 @@ class BrokerSettings(BaseSettings):
     #: stay.
     accept_clock: date | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    #: auto: console on a terminal, JSON lines otherwise
-    log_format: Literal["auto", "console", "json"] = "auto"
+    #: text (also called console), JSON, or auto: as UNDERSTUDY_LOG_FORMAT says, else text on a
+    #: terminal and JSON lines otherwise
+    log_format: Literal["auto", "console", "text", "json"] = "auto"
     #: connected nodes and clients
     peers_max: int = Field(_CORE.peers_max, ge=1)
     #: unanswered requests of one peer

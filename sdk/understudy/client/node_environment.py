@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from understudy.context import Context
+from understudy.current_run import CURRENT, CurrentRun
 from understudy.errors import (
     CanceledError,
     ConfigurationError,
@@ -193,7 +194,8 @@ class NodeEnvironment:
         say(logging.WARNING, "%s", text)
 
     def make_context(self, run: RunView) -> Context:
-        """Return the ``ctx`` for a run."""
+        """Return the ``ctx`` for a run, whose code is the current one from here on."""
+        CURRENT.set(CurrentRun(run.calls.frame, run.function, run.attempt, self))
         return Context(run, self)
 
     def set_dependency(self, name: str, value: Any) -> None:

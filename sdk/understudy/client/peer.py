@@ -129,6 +129,7 @@ class Peer:
         self._node = node
         node.core.state.on_let_go = self.tenures.end
         node.on_progress = self._tell_progress
+        node.on_blocked = self._tell_blocked
         self._env.on_progress = node.core.progress.note
         if self.wants_to_serve:
             self.serve()
@@ -262,6 +263,13 @@ class Peer:
             own = tuple(each for each in entries if self._is_at(link, each.id))
             if own:
                 link.send(Progress(own))
+
+    def _tell_blocked(self, text: str) -> None:
+        """Tell each broker what keeps this node from its work."""
+        for link, session in self._sessions.items():
+            welcome = session.welcome
+            if welcome is not None and welcome.takes_progress and link.connected:
+                link.send(Progress((), text))
 
     def is_busy(self) -> bool:
         """Return whether a task or a watch here would be delayed if a broker fell silent."""

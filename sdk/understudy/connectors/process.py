@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import Final, TypeAlias
@@ -18,6 +17,7 @@ from understudy.edge.brokers import Brokers, open_brokers
 from understudy.edge.carrier import Carrier, open_carrier
 from understudy.edge.stop import Stop
 from understudy.errors import innermost
+from understudy.logs import announce
 from understudy.queues.addresses import EXTRAS, Server
 from understudy.queues.obstacles import trouble
 from understudy_broker.errors import LinkError
@@ -101,7 +101,7 @@ def run_connector(
             cause = innermost(group)
             if not isinstance(cause, LinkError):
                 raise
-            print(f"understudy connector: {cause}", file=sys.stderr)
+            announce(f"understudy connector: {cause}", logging.ERROR)
             return EXIT_FAILED
     return EXIT_OK
 
@@ -140,10 +140,9 @@ class _Availability:
 async def _main(settings: ConnectorSettings, queues: QueueServer, stop: Stop) -> None:
     stopped = stop.attach()
     server = settings.server
-    print(
+    announce(
         f"understudy connector: {server.label}, queues {', '.join(settings.queues)}, for the "
-        f"broker at {settings.url}",
-        flush=True,
+        f"broker at {settings.url}"
     )
     availability = _Availability(server.label)
     async with (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple, TypeAlias
@@ -28,6 +27,7 @@ from understudy.edge.stop import Stop
 from understudy.edge.tls import Certificate
 from understudy.edge.tokens.gate import TokenGate
 from understudy.errors import innermost
+from understudy.logs import announce
 from understudy_broker.errors import LinkError
 from understudy_broker.monitoring.listener import Listener, MonitoringListenError
 from understudy_broker.monitoring.listener import bind as bind_monitor
@@ -80,7 +80,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
         except (_ListenError, MonitoringListenError) as error:
             for sock in socks:
                 sock.close()
-            print(f"understudy edge: {error}", file=sys.stderr)
+            announce(f"understudy edge: {error}", logging.ERROR)
             return EXIT_FAILED
         try:
             trio.run(_main, settings, security, socks, grpc, monitored, stop)
@@ -88,7 +88,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             cause = innermost(group)
             if not isinstance(cause, LinkError | _ListenError):
                 raise
-            print(f"understudy edge: {cause}", file=sys.stderr)
+            announce(f"understudy edge: {cause}", logging.ERROR)
             return EXIT_FAILED
     return EXIT_OK
 
@@ -233,7 +233,7 @@ async def _start_grpc(edge: Edge, host: str, port: int, nursery: trio.Nursery) -
         raise _ListenError(f"it cannot listen at {place(host, port)} for gRPC: {cause}") from None
     security = _Security(edge.gate, edge.certificate)
     _warn_if_open(security, host, port)
-    print(f"understudy edge: {security.scheme('grpc')}://{place(host, port)}", flush=True)
+    announce(f"understudy edge: {security.scheme('grpc')}://{place(host, port)}")
 
 
 def _warn_if_open(security: _Security, host: str, port: int) -> None:
@@ -281,7 +281,7 @@ async def _debug(
     async with trio.open_nursery() as nursery:
         _watch_files(security, nursery)
         nursery.start_soon(debug.run)
-        print(f"understudy edge: {url} for tests, with a store in memory", flush=True)
+        announce(f"understudy edge: {url} for tests, with a store in memory")
         until, tls = _until(stopped, edge), _context_of(security)
         await serve(make_app(edge), sock, settings.limits, until, tls)
         nursery.cancel_scope.cancel()
@@ -298,10 +298,10 @@ def _until(stopped: trio.Event, edge: Edge) -> Callable[[], Awaitable[None]]:
 async def _tell_ready(edge: Edge, own_url: str, polls: list[str]) -> None:
     """Say where the edge is, and whether a broker answers."""
     url = edge.settings.url
-    print(f"understudy edge: {own_url} for the broker at {url}", flush=True)
+    announce(f"understudy edge: {own_url} for the broker at {url}")
     scheme = own_url.partition(":")[0]
     for poll in polls:
-        print(f"understudy edge: {scheme}://{poll} for older event streams", flush=True)
+        announce(f"understudy edge: {scheme}://{poll} for older event streams")
     with trio.move_on_after(_PATIENCE_S):
         await edge.brokers.wait_ready()
     if not edge.brokers.ready:

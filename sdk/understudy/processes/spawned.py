@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import sys
 
+from understudy.logs import configure
 from understudy.processes.script_names import adopt_names
 from understudy_actors.processes.fork_server import fork_point, output_encoding, watch_import
 from understudy_broker.output import protect_output
@@ -14,7 +14,7 @@ from understudy_broker.output import protect_output
 def main() -> int:
     """Serve the functions of the shipment (see `spawn`) until a signal."""
     protect_output(output_encoding())
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    configure()
     watch = watch_import()
     # The path comes first, because the functions may need modules that are found by it.
     sys.path[:] = pickle.load(sys.stdin.buffer)

@@ -86,6 +86,11 @@ class ReplayEnvironment:
         return self._env.targets
 
     @property
+    def node(self) -> str:
+        """The name of the process."""
+        return self._env.node
+
+    @property
     def tracing(self) -> Tracing:
         """Trace nothing: the node that made the calls has traced them."""
         return NO_TRACING

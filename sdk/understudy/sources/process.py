@@ -13,6 +13,7 @@ import msgspec
 
 from understudy.client.session import ConnectionPort
 from understudy.errors import BrokerUnavailableError, ConfigurationError
+from understudy.logs import announce
 from understudy.options import RESERVED, Options
 from understudy.queues.port import Source
 from understudy.queues.window import Window
@@ -23,6 +24,7 @@ from understudy.sources.filing import TAG_CONTENT, TAG_POISON, TAG_SOURCE, Answe
 from understudy.sources.report import Figures, Report
 from understudy.sources.template import IdTemplate
 from understudy.sources.translator import Translator
+from understudy_broker.log_format import chosen_format
 from understudy_broker.process import StopSignals, tune_collection
 from understudy_store.addresses import check_name, poll
 from understudy_store.limits import MIB, Limits
@@ -197,11 +199,11 @@ def _check_tags(tags: Mapping[str, str]) -> None:
 
 
 def _announce(source: Source, settings: SourceSettings, template: IdTemplate, url: str) -> None:
-    print(
-        f"understudy source: {source.place} to {settings.call} at {url}, ids {template.text}",
-        file=sys.stderr if settings.as_json else sys.stdout,
-        flush=True,
-    )
+    text = f"understudy source: {source.place} to {settings.call} at {url}, ids {template.text}"
+    if settings.as_json and chosen_format() != "json":
+        print(text, file=sys.stderr, flush=True)
+    else:
+        announce(text)
     home = template.shared_home
     if home is not None:
         _LOG.warning(

@@ -6,8 +6,9 @@ nothing here costs more than a look, and OpenTelemetry is not imported.
 
 from __future__ import annotations
 
+import os
 import sys
-import time
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from understudy.errors import ConfigurationError
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 #: the module that every user of OpenTelemetry's traces has imported
 _API: Final = "opentelemetry.trace"
 _GLOBAL: Final = object()
-#: seconds after which the global provider is looked for again, if there was none
-_AGAIN_S: Final = 0.1
+#: names a provider, which OpenTelemetry makes when it is asked for the global one
+_NAMED: Final = "OTEL_PYTHON_TRACER_PROVIDER"
 
 
 class _Choice:
@@ -32,8 +33,6 @@ class _Choice:
         #: `_GLOBAL`, a provider, or None for no traces
         self.provider: Any = _GLOBAL
         self.tracing: OtelTracing | None = None
-        #: the time at which a global provider was looked for in vain
-        self.looked_at_s = float("-inf")
 
 
 _choice: Final = _Choice()
@@ -84,17 +83,26 @@ def current() -> OtelTracing | None:
 
 
 def _make(chosen: Any) -> OtelTracing | None:
-    now_s = time.monotonic()
-    if chosen is _GLOBAL and now_s - _choice.looked_at_s < _AGAIN_S:
+    if chosen is _GLOBAL and _is_none():
         return None
     from understudy.tracing.tracer import OtelTracing, global_provider
 
     provider = global_provider() if chosen is _GLOBAL else chosen
     if provider is None:
-        _choice.looked_at_s = now_s
         return None
     _choice.tracing = OtelTracing(provider, chosen)
     return _choice.tracing
+
+
+def _is_none() -> bool:
+    """Return whether there surely is no global provider; to ask for it takes far longer."""
+    found = getattr(sys.modules[_API], "_TRACER_PROVIDER", _GLOBAL)
+    return found is None and not _is_named()
+
+
+@cache
+def _is_named() -> bool:
+    return _NAMED in os.environ
 
 
 __all__ = ["set_tracer_provider"]

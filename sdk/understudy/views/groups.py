@@ -30,12 +30,18 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
                         "held": node.held,
                         "concurrency": node.concurrency,
                         "silent_ms": node.silent_ms,
+                        "blocked": node.blocked or None,
+                        "blocked_ms": node.blocked_ms,
                         "functions": list(node.functions),
                     }
                     for node in group.nodes
                 ],
             }
             for group in report.groups
+        ],
+        "limited": [
+            {"identity": identity, "text": text, "ago_ms": ago_ms}
+            for identity, text, ago_ms in report.limited
         ],
         "counters": report.counters,
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from understudy.obstacles import halt_text, lacks_text, retry_text, why_queued
 from understudy.views.call_graph import Node
 from understudy.views.progress import progress_text
-from understudy.views.records import failure, node_of
+from understudy.views.records import failure, node_of, without_id
 from understudy.views.times import clock_time, duration
 from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
@@ -32,6 +32,7 @@ from understudy_store.records import (
     TRUE,
     PromiseRecord,
     TaskRecord,
+    origin_of,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ NAMED: Final = 3
 REASONS_MAX: Final = 10
 #: calls that one explanation looks at
 CALLS_MAX: Final = 10_000
+#: Characters of a cause in a command. It is looked for anywhere in the causes of tasks.
+CAUSE_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def explain_call(id_: str, facts: Facts) -> Explanation:
     if record.settled:
         return Explanation(f"{name} {_ending(record)}")
     for_ms = duration(facts.now_ms - record.created_at)
-    found = _merged(_Walk(facts).reasons(id_))
+    found = _merged(_Walk(facts).reasons(id_), root=origin_of(record))
     below = {each for reason in found for each in reason.ids} - {id_}
     if not found:
         return Explanation(f"{name} has been pending for {for_ms}, and nothing keeps it")
@@ -271,6 +274,8 @@ class _Walk:
             )
         told = [self._facts.progress.get(each) for each in (task.id, *steps)]
         far = "; ".join(text for each in told if (text := progress_text(each)))
+        if node.blocked:
+            crowd = f"{crowd}; for {duration(node.blocked_ms)} {node.blocked}"
         return Reason(f"runs on {place}{crowd}{doing}{f'; it says: {far}' if far else ''}")
 
     def _queued(self, record: PromiseRecord, task: TaskRecord) -> Reason:
@@ -316,7 +321,11 @@ def explain_group(name: str, facts: Facts) -> Explanation:
         reasons += _of_nodes(group)
         for function, version, count in group.unserved:
             reasons.append(Reason(f"{_tasks(count)}: {lacks_text(group, function, version)}"))
-    reasons += _of_tasks(facts)
+    reasons += _of_tasks(name, facts)
+    reasons += [
+        Reason(f"{duration(ago_ms)} ago a caller was refused something: {text}")
+        for _, text, ago_ms in facts.report.limited
+    ]
     state = f"Group {name}: {len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"
     if group is not None and queued:
         state = f"{state}, {_tasks(queued)}, the oldest for {duration(group.waiting_ms)}"
@@ -335,25 +344,40 @@ def _of_nodes(group: GroupInfo) -> Iterable[Reason]:
                 "keeps its process from running Python, or it is stopped or cut off",
                 f"on {node.host}: py-spy dump --pid {node.os_pid}",
             )
+        elif node.blocked:
+            yield Reason(f"node {node.name}: for {duration(node.blocked_ms)} {node.blocked}")
     if group.queued and not any(map(_has_room, group.nodes)):
         yield Reason(_load(group), _more_nodes(group))
 
 
-def _of_tasks(facts: Facts) -> Iterable[Reason]:
+def _of_tasks(name: str, facts: Facts) -> Iterable[Reason]:
     """Yield why tasks are parked, and why they are tried again."""
     parked: dict[str, list[str]] = {}
     failed: dict[str, list[str]] = {}
     for task in facts.tasks.values():
-        cause = task.cause or "somebody has halted them"
+        # Causes that differ in the id alone are one.
+        cause = without_id(task.cause, task.id) if task.cause else "somebody has halted them"
         if task.state == "halted":
             parked.setdefault(cause, []).append(task.id)
         elif task.state == PENDING and task.failures:
             failed.setdefault(cause.partition(": ")[2] or cause, []).append(task.id)
     for cause, ids in sorted(parked.items(), key=lambda item: -len(item[1])):
-        advice = f"understudy tasks continue {' '.join(map(shlex.quote, ids[:NAMED]))}"
+        is_known = facts.tasks[ids[0]].cause is not None
+        advice = _for_all("continue", name, ids, cause if is_known else None)
         yield Reason(f"{_count(ids)} parked: {cause}", advice, tuple(ids))
     for cause, ids in sorted(failed.items(), key=lambda item: -len(item[1])):
-        yield Reason(f"{_count(ids)} tried again: {cause}", "", tuple(ids))
+        yield Reason(
+            f"{_count(ids)} tried again: {cause}", _for_all("retry", name, ids, cause), tuple(ids)
+        )
+
+
+def _for_all(action: str, group: str, ids: Sequence[str], cause: str | None) -> str:
+    """Return the one command for all tasks of a group that have one cause."""
+    command = f"understudy tasks {action}"
+    if len(ids) == 1 or cause is None:
+        return f"{command} {' '.join(map(shlex.quote, ids[:NAMED]))}"
+    text = max(cause.split("…"), key=len).strip()[:CAUSE_CHARS]
+    return f"{command} --group {shlex.quote(group)} --cause {shlex.quote(text)}"
 
 
 def _count(ids: Sequence[str]) -> str:
@@ -395,8 +419,14 @@ def _more_nodes(group: GroupInfo) -> str:
     )
 
 
-def _merged(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Tell equal reasons once, the one that keeps most calls first."""
+def _merged(reasons: Iterable[Reason], root: str) -> tuple[Reason, ...]:
+    """Tell equal reasons once, the one that keeps most calls first.
+
+    Parameters
+    ----------
+    root
+        The root of the call graph. What helps one of its calls helps many by its id.
+    """
     ids: dict[str, list[str]] = {}
     advice: dict[str, str] = {}
     counts: Counter[str] = Counter()
@@ -404,6 +434,11 @@ def _merged(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
         ids.setdefault(reason.text, []).extend(reason.ids)
         advice.setdefault(reason.text, reason.advice)
         counts[reason.text] += 1
+    for text, kept in ids.items():
+        if len(kept) > 1:
+            for action in ("continue", "retry"):
+                if advice[text].startswith(f"understudy tasks {action} "):
+                    advice[text] = f"understudy calls {action} {shlex.quote(root)}"
     return tuple(
         Reason(text, advice[text], tuple(ids[text])) for text, _ in counts.most_common(REASONS_MAX)
     )

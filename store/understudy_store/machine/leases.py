@@ -124,11 +124,9 @@ def lapse_unless_over(
         expire(s, promise, now)
         return False
     assert promise.task is not None
-    if crash is None:
-        attempt_log.add(s, promise.task, "released", now)
-    else:
+    if crash is not None:
         crash_counts.count(promise.task, crash, now, presumed=presumed)
-        attempt_log.add(s, promise.task, "died", now, text=crash)
+    attempt_log.add(s, promise.task, "died" if crash else "released", now, text=crash)
     task_moves.lapse(s, promise.task, now, "lease" if tell else None)
     return True
 

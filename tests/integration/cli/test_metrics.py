@@ -21,6 +21,7 @@ from understudy.errors import ConfigurationError
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.monitoring.address import Place
 from understudy_broker.monitoring.listener import bind
+from understudy_broker.protocol.messages import GroupsGet
 from understudy_broker.server.server import serve
 from understudy_store.store import open_store
 
@@ -30,6 +31,7 @@ from pathlib import Path
 
 import understudy.client.node_monitor
 from understudy import Runtime
+from understudy_broker.protocol.messages import GroupsGet
 
 understudy.client.node_monitor.BLOCKED_S = 0.5
 runtime = Runtime("g", concurrency=2)
@@ -150,9 +152,22 @@ def _check_a_blocked_loop(world: World, calls: Runtime, node: str) -> None:
     assert text in ask(node, "/health")[1]
     eventually(lambda: numbers(node)["understudy_node_blocked_seconds", "trio"] >= 1)
     assert ask(world.places[0], "/health")[0] == 200
+    # The broker is told of it, and so is whoever asks the broker.
+    said = f"its trio loop is blocked by {world.folder / 'app.py'}:{line} in blocks_loop"
+    eventually(lambda: said in blocked(calls))
     gate.touch()
     handle.result()
     eventually(lambda: ask(node, "/health")[0] == 200)
+    eventually(lambda: not blocked(calls))
+
+
+def blocked(calls: Runtime) -> str:
+    """What keeps the nodes from their work, as the broker knows it."""
+    report = calls.session.connected().command(GroupsGet()).result(10).report
+    assert report is not None
+    return "; ".join(
+        filter(None, (node.blocked for group in report.groups for node in group.nodes))
+    )
 
 
 def _check_blocked_workers(world: World, calls: Runtime, node: str) -> None:

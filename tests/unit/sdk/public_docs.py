@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import understudy
+import understudy.logs
 import understudy.testing
+import understudy.tracing
 from understudy.processes.spawn import Spawned
 
 #: Methods that other parts of the library call; users do not.
@@ -54,7 +56,7 @@ def _items() -> Iterator[Item]:
     yield Item("understudy", understudy)
     exported = [
         getattr(module, name)
-        for module in (understudy, understudy.testing)
+        for module in (understudy, understudy.logs, understudy.testing, understudy.tracing)
         for name in module.__all__
         if not name.startswith("__")
     ]

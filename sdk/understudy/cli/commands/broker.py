@@ -103,14 +103,17 @@ Audit = Annotated[
 NoHttp = Annotated[bool, typer.Option("--no-http", help="Run no edge.")]
 LogLevel = Annotated[
     str | None,
-    typer.Option(metavar="LEVEL", help="One of debug, info, warning and error. [default: info]"),
+    typer.Option(
+        metavar="LEVEL",
+        help="One of debug, info, warning and error. [default: UNDERSTUDY_LOG_LEVEL, else info]",
+    ),
 ]
 LogFormat = Annotated[
     str | None,
     typer.Option(
         metavar="FORMAT",
-        help="console (for people), json (for programs) or auto (console on a terminal). "
-        "[default: auto]",
+        help="text (for people), json (for programs) or auto (text on a terminal). [default: "
+        "UNDERSTUDY_LOG_FORMAT, else auto]",
     ),
 ]
 AcceptClock = Annotated[

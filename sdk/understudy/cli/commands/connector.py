@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from understudy.cli.log_options import LogFormat, LogLevel, follow
 from understudy.cli.options import Url
 
 #: the environment variable for the server, which may hold a password
@@ -66,6 +66,8 @@ def connector(
         ),
     ] = "",
     url: Url = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> int:
     """Run a connector: it puts calls whose targets are queues into these queues.
 
@@ -104,6 +106,7 @@ def connector(
     from understudy.cli.times import parse_seconds
     from understudy.client.address import broker_address
 
+    follow(log_format, log_level)
     if server is not None and server_file is not None:
         raise UsageError("give the server or --server-file, not both")
     if not queue:
@@ -137,7 +140,7 @@ def _run(
     text: str, queues: tuple[str, ...], names: tuple[str, ...], again_ms: int, edge_url: str,
     url: str,
 ) -> int:  # fmt: skip
-    from understudy import extras
+    from understudy import extras, logs
     from understudy.cli.errors import CliError
     from understudy.queues.addresses import EXTRAS, LIBRARIES, parse_server
     from understudy_actors.processes.lifeline import watch_lifeline
@@ -150,7 +153,7 @@ def _run(
     from understudy.connectors.process import ConnectorSettings, make_server, run_connector
 
     protect_output()
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
     settings = ConnectorSettings(
         server=server, queues=queues, url=url, edge_url=edge_url, again_ms=again_ms
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from understudy.cli.log_options import LogFormat, LogLevel, follow
 from understudy.cli.options import Url
 from understudy.edge.address import DEFAULT_LISTEN
 
@@ -220,6 +220,8 @@ def edge(
     legacy: Legacy = None,
     legacy_poll: LegacyPoll = None,
     config: ConfigFile = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> int:
     """Run an edge: HTTP in front of the brokers.
 
@@ -250,6 +252,7 @@ def edge(
       1  it could not listen, or a broker has refused it
       2  wrong usage
     """
+    from understudy import logs
     from understudy.cli.edge_keeper import check_installed
     from understudy.edge.options import load_options
     from understudy_actors.processes.lifeline import watch_lifeline
@@ -277,11 +280,12 @@ def edge(
         "legacy": legacy,
         "legacy_poll": legacy_poll,
     }
+    follow(log_format, log_level)
     options = load_options(config, flags)
     check_installed()
     from understudy.cli.edge_settings import settings_of
     from understudy.edge.process import run_edge
 
     protect_output()
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure()
     return run_edge(settings_of(options), lambda stop: watch_lifeline(stop, on_stop=stop))

@@ -53,6 +53,7 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
 def groups_text(report: GroupsReport) -> str:
     """Return a table with a line for each node, and below it the groups that lack one."""
     from understudy.cli.tables import table, terminal_width
+    from understudy.cli.times import duration
 
     if not report.groups:
         text = (
@@ -67,6 +68,8 @@ def groups_text(report: GroupsReport) -> str:
     below += [line for group in report.groups if group.nodes for line in _lacking(group)]
     if left_out := report.counters.get("groups_left_out"):
         below.append(f"{left_out:,} groups more, which have no nodes and fewer tasks")
+    below += [line for group in report.groups for line in _blocked(group)]
+    below += [f"{duration(ago_ms)} ago: {text}" for _, text, ago_ms in report.limited]
     below += _insecure(report)
     return "\n".join([*lines, *map(printable_line, below)])
 
@@ -99,6 +102,17 @@ def _rows(group: GroupInfo) -> list[tuple[object, ...]]:
 def _running(node: NodeInfo) -> str:
     """Return how busy a node is: ``3/32``, or ``3`` if the node does not say its concurrency."""
     return str(node.held) if node.concurrency is None else f"{node.held}/{node.concurrency}"
+
+
+def _blocked(group: GroupInfo) -> list[str]:
+    """Describe what keeps nodes from their work."""
+    from understudy.cli.times import duration
+
+    return [
+        f"{node.name} of group {group.name}, for {duration(node.blocked_ms)}: {node.blocked}"
+        for node in group.nodes
+        if node.blocked
+    ]
 
 
 def _lacking(group: GroupInfo) -> list[str]:

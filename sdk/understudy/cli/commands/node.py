@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from understudy.cli.log_options import LogFormat, LogLevel, follow
 from understudy.cli.options import App, JoinGroup
 from understudy.cli.printing import err, out
 from understudy_broker.address import DEFAULT_ADDRESS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-_LEVELS: Final = ("debug", "info", "warning", "error")
+_LOG: Final = logging.getLogger("understudy")
 #: a year: a node waits for its broker until somebody stops it
 _FOREVER_S: Final = 3600.0 * 24 * 365
 #: function names in the line that announces the node
@@ -53,7 +54,6 @@ NodeMetrics = Annotated[
         help="Where to show metrics and health, as HOST:PORT or PORT. [default: nowhere]",
     ),
 ]
-LogLevel = Annotated[str, typer.Option(metavar="LEVEL", help=f"One of {', '.join(_LEVELS)}.")]
 
 
 @app.command()
@@ -63,7 +63,8 @@ def node(
     id: NodeName = None,
     concurrency: Concurrency = None,
     url: NodeUrl = None,
-    log_level: LogLevel = "info",
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     metrics: NodeMetrics = None,
 ) -> int:
     """Run a node: perform calls with the functions of an app.
@@ -89,18 +90,15 @@ def node(
       2         wrong usage, or the app cannot be imported
       129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
-    from understudy.cli.errors import UsageError
+    from understudy import logs
     from understudy.cli.runtime_loader import load_runtime
     from understudy.client.address import broker_address
     from understudy_actors.processes.fork_server import fork_point, output_encoding, watch_import
     from understudy_broker.output import protect_output
 
     protect_output(output_encoding())
-    if log_level not in _LEVELS:
-        raise UsageError(f"--log-level {log_level!r}: choose one of {', '.join(_LEVELS)}")
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    follow(log_format, log_level)
+    is_json = logs.configure()
     watch = watch_import()
     loaded = load_runtime(runtime)
     if own_args := fork_point("understudy.client.connection", watch=watch):
@@ -111,16 +109,20 @@ def node(
         url = broker_address(None)
     loaded.configure(group=group, id=id, url=url, concurrency=concurrency, metrics=metrics)
     if not loaded.functions:
-        err(
-            f"understudy: {runtime} has no registered function, so every call will be refused. "
-            "Decorate functions with @runtime.register",
+        text = (
+            f"{runtime} has no registered function, so every call will be refused. Decorate "
+            "functions with @runtime.register"
         )
-    threading.Thread(target=_announce, args=(loaded,), daemon=True).start()
+        if is_json:
+            _LOG.warning(text)
+        else:
+            err(f"understudy: {text}")
+    threading.Thread(target=_announce, args=(loaded, is_json), daemon=True).start()
     number = loaded.serve()
     return 128 + number if number else 0
 
 
-def _announce(runtime: Runtime) -> None:
+def _announce(runtime: Runtime, is_json: bool) -> None:
     """Print what the node serves and where, once a broker answers; until then, that none does."""
     from understudy.client.connection import Connection
     from understudy.errors import UnderstudyError
@@ -139,4 +141,8 @@ def _announce(runtime: Runtime) -> None:
         shown += f" and {len(names) - _NAMES_MAX} more"
     source = runtime.task_source
     place = f"of group {runtime.group}" if source is None else f"takes tasks from {source} and"
-    out(f"node {runtime.id} {place} serves {shown or 'nothing'} at {runtime.url}", flush=True)
+    text = f"node {runtime.id} {place} serves {shown or 'nothing'} at {runtime.url}"
+    if is_json:
+        _LOG.info(text)
+    else:
+        out(text, flush=True)

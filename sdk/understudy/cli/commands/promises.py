@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli import completion
+from understudy.cli.bulk import Manner, act, require_condition
+from understudy.cli.bulk_options import All, DryRun, Yes
+from understudy.cli.errors import UsageError
 from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
 from understudy.cli.printing import err, out, out_painted
 from understudy.cli.states import choices
@@ -111,30 +114,58 @@ def create(
 
 @app.command()
 def resolve(
-    id: Id,
+    id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="The promise's id.", autocompletion=completion.promise_ids
+        ),
+    ] = None,
     value: Annotated[
         str | None,
         typer.Option(metavar="X", help="The value: JSON, or text. [default: null]"),
     ] = None,
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the ids.")] = "",
+    origin: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only the call graph with this root.")
+    ] = None,
+    tag: Tags = None,
+    all_: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """Settle a promise with a value.
+    """Settle a promise with a value, or all that wait for somebody outside and meet conditions.
 
     A promise that is already settled never changes. --json prints one object, as get does.
 
+    Without an id, but with --prefix, --tag, --origin or --all, those promises are resolved that
+    wait for somebody outside, no calls, and all with the same value. First it says how many, and
+    asks. Ctrl-C stops it; the same command again goes on. --json prints what understudy calls
+    resolve prints.
+
     \b
-    Example:
+    Examples:
       understudy promises resolve approval-7 --value true
+      understudy promises resolve --prefix approval- --tag day=monday --value true --dry-run
 
     Exits with 1 if the promise was already settled in another way.
     """
     from understudy.cli.client import Client
-    from understudy.cli.options import parse_value
+    from understudy.cli.options import parse_pairs, parse_value
+    from understudy.repairs.selection import select_promises
     from understudy.views.json_data import decoded
     from understudy_store.records import RESOLVED
 
+    narrows = bool(prefix or tag or origin is not None)
+    if id is not None and (narrows or all_ or dry_run):
+        raise UsageError("an id, and conditions or --dry-run, exclude each other")
     given: Any = None if value is None else parse_value(value)
+    if id is None:
+        require_condition(given=narrows, is_all=all_, where="understudy promises resolve")
+        tags = parse_pairs(tag, "--tag")
+        selection = select_promises(prefix=prefix, tags=tags, origin=origin)
+        return act(url, selection, Manner(yes, dry_run, as_json), given)
     with Client(url) as client:
         client.runtime.promises.resolve(id, given)
         record = client.promise(id)

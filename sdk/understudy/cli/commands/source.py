@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import platform
 import secrets
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_type_hi
 
 import typer
 
+from understudy.cli.log_options import LogFormat, LogLevel, follow
 from understudy.cli.options import Url
 from understudy.options import PRIORITY_MAX
 
@@ -92,6 +92,8 @@ class _Options(NamedTuple):
         bool, typer.Option("--json", help="Print the progress as lines of JSON, for programs.")
     ] = False
     url: Url = None
+    log_format: LogFormat = None
+    log_level: LogLevel = None
 
 
 class _Queue(NamedTuple):
@@ -508,7 +510,7 @@ _LIBRARIES: Final = {
 
 def _run(kind: str, queue: _Queue, given: _Options) -> int:
     """Run a source."""
-    from understudy import extras
+    from understudy import extras, logs
     from understudy.cli.errors import CliError
     from understudy.sources.process import run_source
     from understudy_actors.processes.lifeline import watch_lifeline
@@ -521,7 +523,8 @@ def _run(kind: str, queue: _Queue, given: _Options) -> int:
             raise
         raise CliError(extras.advice(f"source {kind}", _LIBRARIES[kind], kind)) from None
     protect_output()
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    follow(given.log_format, given.log_level)
+    logs.configure()
     settings = _settings(queue.name, given)
     return run_source(
         queue.make(module, given.in_flight),

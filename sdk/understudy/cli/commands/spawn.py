@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from understudy.cli.log_options import LogFormat, LogLevel, follow
 from understudy.cli.options import App, JoinGroup, Url
 from understudy_actors.processes.topology import NODES_MAX
 
@@ -37,6 +38,8 @@ def spawn(
             "further one does at the next port. [default: nowhere]",
         ),
     ] = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> int:
     """Run several nodes of a group, and restart them when they die.
 
@@ -66,6 +69,7 @@ def spawn(
     from understudy_store.addresses import check_name
 
     protect_output()
+    follow(log_format, log_level)
     if group is None:
         from understudy.cli.runtime_loader import load_runtime
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from understudy.cli.errors import CliError, UsageError
+from understudy.cli.log_options import LogFormat, LogLevel, follow
 from understudy.cli.printing import err
 from understudy.edge.address import parse_listen, place
+from understudy_broker.log_format import chosen_format
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,6 +33,8 @@ def up(
         Path, typer.Argument(metavar="TOPOLOGY", help="The topology file.", show_default=True)
     ] = Path("topology.toml"),
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Run no dashboard.")] = False,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> int:
     """Run brokers, nodes and programs from one file.
 
@@ -89,6 +93,7 @@ def up(
     from understudy_broker.output import protect_output
 
     protect_output()
+    follow(log_format, log_level)
     if not file.exists():
         raise UsageError(
             f"there is no {file} in {Path.cwd()}: name the file (understudy up FILE), or write "
@@ -97,9 +102,8 @@ def up(
     topology = load_topology(file)
     for broker in topology.brokers:
         check_address_is_free(broker.listen)
-    specs = [
-        with_readable_log(spec) if sys.stdout.isatty() else spec for spec in processes(topology)
-    ]
+    is_for_people = sys.stdout.isatty() and chosen_format() is None
+    specs = [with_readable_log(spec) if is_for_people else spec for spec in processes(topology)]
     brokers, others = specs[: len(topology.brokers)], specs[len(topology.brokers) :]
     # One edge serves all brokers, so none of them keeps its own.
     brokers = [dataclasses.replace(spec, argv=[*spec.argv, "--no-http"]) for spec in brokers]

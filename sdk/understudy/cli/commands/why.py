@@ -105,7 +105,7 @@ def explanation_text(found: Explanation, name: str) -> str:
             who = f"{who} and {len(each.ids) - NAMED:,} more"
         is_itself = not each.ids or each.ids == (name,)
         lines.append(
-            f"  {'It' if each.ids else 'There'} {each.text}"
+            (f"  It {each.text}" if each.ids else f"  {each.text[0].upper()}{each.text[1:]}")
             if is_itself
             else f"  {who}: {each.text}"
         )

@@ -6,10 +6,10 @@ See the package for the theory of operation. Nothing here knows of files or of S
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
-from time import monotonic
 from typing import Final, Protocol, TypeVar
 
 from understudy_store.changes import Changes, Snapshot
@@ -262,7 +262,7 @@ class JournaledTable:
         self.view.add(changes)
         self.searcher.added()
         if self.view.active.commits == 1:
-            self.view.active.since = monotonic()
+            self.view.active.since = time.monotonic()
             self._has_commits.set()
         if len(self.view.active.rows) >= LAG_ROWS and not self.view.sealed:
             self._flush_now.set()

@@ -60,6 +60,7 @@ from understudy_store.engines.sql.statements import (
 from understudy_store.engines.sql.tables import (
     CALLS,
     FAILED,
+    ROOTS,
     Attempt,
     Callback,
     Listener,
@@ -251,7 +252,8 @@ class Queries:
         Those of the indexes are spelled as there, so that the database sees that it may use them.
         """
         time = _time_of(command)
-        query = self._owned(query, _promise).where(condition(CALLS))
+        is_live = command.states == (PENDING,)
+        query = self._owned(query, _promise).where(condition(ROOTS if is_live else CALLS))
         if command.by_end:
             query = query.where(condition(FAILED), self._among(_promise.c.state, command.states))
         elif command.states:
@@ -261,7 +263,7 @@ class Queries:
         if command.until is not None:
             query = query.where(time < command.until)
         # The index of failed calls, or of live ones, is short; else one of the two decides.
-        is_short = command.by_end or command.states == (PENDING,)
+        is_short = command.by_end or is_live
         function, group = _promise.c.function, _promise.c.group_name
         if command.function is not None:
             query = query.where(
@@ -345,7 +347,7 @@ def _time_of(command: CallSearch) -> Column[int]:
 
 def _unindexed(column: Column[str]) -> ColumnElement[str]:
     """Return a column in a form for which the database takes no index: it would have to sort."""
-    return column.concat("")
+    return func.coalesce(column, "")
 
 
 def _live(now: int) -> ColumnElement[bool]:

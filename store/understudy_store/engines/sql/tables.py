@@ -20,9 +20,11 @@ APPLICATION_ID = 0x756E6472
 
 
 #: Conditions of the rows of root calls, spelled in queries as in indexes: all, those that have not
-#: ended, and those that ended without a value.
+#: ended, and those that ended without a value. The second says in another way what root calls are:
+#: else the database may take the index of all for them, because it has no statistics.
 CALLS = "function IS NOT NULL"
-LIVE_CALLS = "function IS NOT NULL AND state = 'pending'"
+ROOTS = "target IS NOT NULL AND origin = id"
+LIVE_CALLS = f"{ROOTS} AND state = 'pending'"
 FAILED = "state IN ('rejected', 'rejected_canceled', 'rejected_timedout')"
 FAILED_CALLS = f"function IS NOT NULL AND {FAILED}"
 #: Condition of the rows of detached calls: roots that a task has made.

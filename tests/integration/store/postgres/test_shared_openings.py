@@ -298,7 +298,7 @@ def make_of_that_time(url: str, revision: str) -> None:
         "0009": f"drop table {name}.attempt; alter table {name}.promise "
         "drop column node, drop column started_at, drop column acquired_at, "
         "drop column queued_at, drop column suspensions, drop column logged, "
-        "drop column function, drop column error",
+        f"drop column function, drop column error; drop index if exists {name}.call_live",
         "0008": f"drop table {name}.slot; drop index {name}.promise_slot; "
         f"drop index {name}.callback_slot; drop index {name}.listener_slot; "
         f"drop index {name}.unblock_slot; drop index {name}.schedule_slot; "

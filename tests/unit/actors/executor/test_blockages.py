@@ -53,6 +53,7 @@ def test_workers_that_are_all_inside_functions(rig: ExecutorRig) -> None:
     [found] = blockages.workers(5)
     assert found.who == "workers"
     assert found.text.startswith(f"all worker threads have been in functions for 7 s: {HERE}:")
+    assert blockages.brief().startswith(f"all its worker threads are in functions: {HERE}:")
     # One of them goes on with another function: now they are blocked for less long.
     pool.submit(rig.run(fn, 2))
     go[0].set()

@@ -21,7 +21,7 @@ class Speaking(Scenario):
         self.canceled: list[bool] = []
         #: what happens in the middle of a function
         self.meanwhile: Any = lambda: None
-        for fn in (self.speaks, self.asks, self.steps, self.breaks):
+        for fn in (self.speaks, self.asks, self.steps, self.retries, self.breaks):
             self.env.registry.register(fn)
         self.env.on_progress = self.node.core.progress.note
 
@@ -41,6 +41,9 @@ class Speaking(Scenario):
         promise = yield ctx.begin_run(self.speaks)
         yield ctx.begin_rpc("leaf", 1)
         return (yield promise)
+
+    def retries(self, ctx: Any) -> Any:
+        return (yield ctx.run(self.breaks))
 
     def breaks(self, ctx: Any) -> None:
         ctx.progress(0.9)
@@ -101,6 +104,15 @@ def test_a_new_attempt_has_none(scenario: Speaking) -> None:
     scenario.world.settle_down()
     assert scenario.task_state == "pending"
     assert scenario.taken() == []
+
+
+def test_a_step_that_is_tried_again_says_why(scenario: Speaking) -> None:
+    scenario.world.invoke("x", "retries")
+    scenario.world.rest(0)
+    [entry] = scenario.taken()[-1:]
+    assert (entry.id, entry.run, entry.fraction) == ("x", "x.1", None)
+    assert entry.text.startswith("attempt 1 ")
+    assert "failed: OSError; the next one in " in entry.text
 
 
 def test_it_is_told_again_after_a_reconnect(scenario: Speaking) -> None:

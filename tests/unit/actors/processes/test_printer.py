@@ -1,8 +1,10 @@
 """The output of children: split into lines, and printed with their names."""
 
 import io
+import json
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,3 +103,17 @@ def test_a_closed_stream_is_no_error() -> None:
     printer("a", "x")
     printer.close()
     assert not printer._thread.is_alive()
+
+
+def test_lines_of_json_stay_whole_and_other_text_becomes_json(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UNDERSTUDY_LOG_FORMAT", "json")
+    stream = io.StringIO()
+    printer = LinePrinter(["a"], stream)
+    for line in ('{"event": "one", "process": "own"}', "{not json}", "{}", "two", "[1]"):
+        printer("node/1", line)
+    printer.close()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["one", "{not json}", "{}", "two", "[1]"]
+    assert {line["process"] for line in lines} == {"node/1"}

@@ -26,6 +26,7 @@ from understudy_broker.protocol.messages import (
     Unblock,
 )
 from understudy_store.commands import (
+    CallSearch,
     PromiseCancel,
     PromiseCreate,
     PromiseGet,
@@ -39,6 +40,7 @@ from understudy_store.commands import (
     ScheduleGet,
     ScheduleSearch,
     TaskAcquire,
+    TaskAttempts,
     TaskContinue,
     TaskCreate,
     TaskFence,
@@ -106,6 +108,8 @@ ROWS: list[tuple[AnyCommand, dict[str, Any]]] = [
     (PromiseRegisterListener("a/1", "g"), {"ids": names("a/"), "call": names("g")}),
     (PromiseSearch(prefix="a/1"), {"search": names("a/")}),
     (PromiseSearch(origin="a/1"), {"search": names("a/")}),
+    (CallSearch(prefix="a/1"), {"search": names("a/")}),
+    (TaskAttempts("a/1"), {"ids": names("a/")}),
     (TaskAcquire("a/1", 1, "p", 1), {"serve": names("")}),
     (TaskSuspend("a/1", 1, ("a/1.1", "b/1")), {"ids": names("b/")}),
     (TaskFence("a/1", 1, (PromiseCreate("b/1", LATER),)), {"ids": names("b/")}),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.broker.core.rig import Rig
 from understudy_broker.core import progress
-from understudy_broker.protocol.messages import Progress, ProgressEntry
+from understudy_broker.protocol.messages import GroupsGet, Progress, ProgressEntry, Response
 from understudy_store.commands import (
     PromiseCancel,
     PromiseSettle,
@@ -49,6 +49,30 @@ def test_a_task_is_read_with_its_progress(rig: Rig) -> None:
     rig.now += 1000
     tell(rig, ProgressEntry("x", 1, "x", None, "nearly"))
     assert read(rig) == (ProgressRecord("x", None, "nearly", rig.now),)
+
+
+def test_a_node_says_what_keeps_it_from_its_work(rig: Rig) -> None:
+    def node() -> tuple[str, int]:
+        corr = rig.ask(b"c", GroupsGet())
+        rig.turn()
+        [report] = [each.report for each in rig.take(b"c", Response) if each.corr == corr]
+        assert report is not None
+        [info] = next(group for group in report.groups if group.name == "g").nodes
+        return info.blocked, info.blocked_ms
+
+    assert node() == ("", 0)
+    rig.send(b"n", Progress((), "its trio loop is blocked by app.py:7 in f"))
+    rig.turn()
+    since = rig.now
+    rig.now += 3000
+    # It is told again, and something else is told: that it is blocked goes on.
+    rig.send(b"n", Progress((), "its trio loop is blocked by app.py:7 in f"))
+    tell(rig, ProgressEntry("x", 1, "x", 0.4, "half"))
+    assert node() == ("its trio loop is blocked by app.py:7 in f", rig.now - since)
+    rig.send(b"n", Progress((), "x" * 5000))
+    assert len(node()[0]) == progress.BLOCKED_CHARS_MAX
+    rig.send(b"n", Progress((), ""))
+    assert node() == ("", 0)
 
 
 def test_steps_come_latest_first_and_can_be_taken_back(rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,6 +103,7 @@ def test_settled_promises_of_a_watch_come_together() -> None:
 def test_a_report_on_groups_shows_each_node_once() -> None:
     here = NodeInfo("n", "n#1", 7, "h", credit=3, held=2, silent_ms=50, concurrency=8)
     there = NodeInfo("n", "n#1", 7, "h", credit=1, held=5, silent_ms=10, concurrency=8)
+    there = msgspec.structs.replace(there, blocked="by app.py:7", blocked_ms=900)
     other = NodeInfo("m", "m#1", 8, "h", credit=1, held=0, silent_ms=10)
     one = GroupsReport(
         (GroupInfo("g", (here,), 4, 100, (("f", None, 2),)),), {"commits": 5, "only here": 1}
@@ -113,16 +115,19 @@ def test_a_report_on_groups_shows_each_node_once() -> None:
         ),
         {"commits": 2},
     )
+    one = msgspec.structs.replace(one, limited=(("a", "old", 900), ("b", "b", 5)))
+    two = msgspec.structs.replace(two, limited=(("a", "new", 100),))
     answers = [Response(1, Reply(200), report) for report in (one, two)]
     merged = merge(GroupsGet(), answers)
     assert isinstance(merged, Response)
     report = merged.report
     assert report == merge_reports([one, two])
+    assert report.limited == (("a", "new", 100), ("b", "b", 5))
     assert [group.name for group in report.groups] == ["a", "g"]
     group = report.groups[1]
     assert (group.queued, group.waiting_ms) == (10, 300)
     assert dict(zip("nm", group.nodes, strict=True)) == {
-        "n": NodeInfo("n", "n#1", 7, "h", credit=4, held=7, silent_ms=10, concurrency=8),
+        "n": NodeInfo("n", "n#1", 7, "h", 4, 7, 10, (), 8, "by app.py:7", 900),
         "m": other,
     }
     assert set(group.unserved) == {("f", None, 3), ("f", "2", 1)}

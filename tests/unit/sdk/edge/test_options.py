@@ -74,7 +74,7 @@ def test_what_is_wrong_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_flag_is_an_option() -> None:
-    flags = set(inspect.signature(edge).parameters) - {"config"}
+    flags = set(inspect.signature(edge).parameters) - {"config", "log_format", "log_level"}
     assert flags == set(EdgeOptions.model_fields)
 
 

@@ -125,6 +125,15 @@ def test_a_running_call_says_how_far_it_is_or_waits_for_others() -> None:
     assert reason.ids == ("p.2",)
 
 
+def test_a_blocked_node_names_the_line() -> None:
+    line = "its trio loop is blocked by app.py:7 in f"
+    blocked = msgspec.structs.replace(NODE, blocked=line, blocked_ms=12_000)
+    [reason] = explain(pending("p"), tasks=(task("p", "acquired"),), report=groups(blocked)).reasons
+    assert reason.text.endswith(f"on host-a); for 12 s {line}")
+    [reason] = explain_group("g", Facts(NOW, groups(blocked))).reasons
+    assert reason.text == f"node n-1: for 12 s {line}"
+
+
 def test_retries_delays_and_parked_tasks() -> None:
     cause = "attempt 1 of 6 failed: ConnectionError: bank is away"
     retried = task("p", "pending", failures=1, retry_at=NOW + 60_000, cause=cause)
@@ -190,5 +199,31 @@ def test_a_group() -> None:
     retried = task("b", "pending", failures=2, cause="attempt 2 of 6 failed: KeyError: 'k'")
     first, second = of(*tasks, retried, report=groups(NODE)).reasons
     assert first.text == "5 tasks are parked: ValueError: x"
-    assert first.advice == "understudy tasks continue a0 a1 a2"
+    assert first.advice == "understudy tasks continue --group g --cause 'ValueError: x'"
     assert second.text == "1 task is tried again: KeyError: 'k'"
+    assert second.advice == "understudy tasks retry b"
+
+
+def test_one_command_for_many_tasks() -> None:
+    def of(*tasks: TaskRecord) -> Explanation:
+        report = groups(NODE)
+        return explain_group("g", Facts(NOW, report, tasks={each.id: each for each in tasks}))
+
+    # Where only the ids differ, the cause is the same.
+    changed = [
+        task(id_, "halted", cause=f"E: {id_}.1: the history holds run one")
+        for id_ in ("a", "job-b")
+    ]
+    [reason] = of(*changed).reasons
+    assert reason.text == "2 tasks are parked: E: ….1: the history holds run one"
+    assert (
+        reason.advice
+        == "understudy tasks continue --group g --cause '.1: the history holds run one'"
+    )
+    [reason] = of(task("a", "halted"), task("b", "halted")).reasons
+    assert reason.advice == "understudy tasks continue a b"
+    below = [pending("p.1", "p"), pending("p.2", "p")]
+    parked = [task(id_, "halted", cause="ValueError: x") for id_ in ("p.1", "p.2")]
+    waits = task("p", "suspended", awaits=("p.1", "p.2"))
+    [reason] = explain(pending("p"), *below, tasks=(waits, *parked)).reasons
+    assert reason.advice == "understudy calls continue p"

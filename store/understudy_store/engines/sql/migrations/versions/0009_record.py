@@ -22,7 +22,7 @@ _INDEXES = (
     ("call_created", _CALLS, ["created_at"]),
     ("call_function", _CALLS, ["function", "created_at"]),
     ("call_group", _CALLS, ["group_name", "created_at"]),
-    ("call_live", f"{_CALLS} AND state = 'pending'", ["created_at"]),
+    ("call_live", "target IS NOT NULL AND origin = id AND state = 'pending'", ["created_at"]),
     ("call_failed", f"{_CALLS} AND {_FAILED}", ["settled_at"]),
 )
 #: failed calls whose ids are in memory at a time; of their values one is
