@@ -28,6 +28,7 @@ FIELDS: Final = (
     *("state", "group", "function", "error", "prefix"),
     *("since", "until", "slow", "tag"),
 )
+_SLOW_TO_COUNT: Final = ("error", "prefix", "slow", "tag")
 _QUICK: Final[Mapping[str, Mapping[str, str]]] = {
     "All": {},
     "Under way": {"state": "pending"},
@@ -110,7 +111,8 @@ def search_of(fields: Mapping[str, str], cursor: str | None, now_ms: int) -> Cal
         round(_seconds(given["slow"]) * 1000),
         PAGE,
         cursor,
-        cursor is None,
+        # With other conditions each call has to be looked at, which takes too long for a page.
+        cursor is None and not any(given[name] for name in _SLOW_TO_COUNT),
     )
 
 
