@@ -40,6 +40,7 @@ from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,
     PromiseOccur,
+    PromisePurge,
     PromiseRegisterCallback,
     PromiseRegisterListener,
     PromiseSearch,
@@ -270,6 +271,8 @@ class Authorization:
                 return case.read((awaited_id,)) or case.call(address)
             case TaskAttempts(id=id_):
                 return case.read((id_,))
+            case PromisePurge():
+                return case.admin("purge")
             case CallSearch(prefix=prefix):
                 return case.search(prefix, None)
             case PromiseSearch(prefix=prefix, origin=origin):
