@@ -292,6 +292,8 @@ class PromisePurge(Command, tag="promise.purge", frozen=True):
     dry_run: bool = False
     limit: int = 64
     cursor: str | None = None
+    #: for the broker itself: also read the rows, for an archive
+    with_rows: bool = False
 
 
 #: graphs that one purge deletes, at most

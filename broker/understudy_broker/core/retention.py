@@ -25,7 +25,7 @@ from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.search_queue import Search
 from understudy_broker.protocol.messages import Response
-from understudy_store.commands import PromisePurge, Reply, RetentionRead
+from understudy_store.commands import PromisePurge, ReadCommand, Reply, RetentionRead
 from understudy_store.engines.base import Read
 from understudy_store.machine import Machine
 from understudy_store.records import EndedGraph, PurgedRecord, RetentionRules
@@ -67,7 +67,7 @@ class Retention:
         note_input: Callable[[], None],
     ) -> None:
         self._rules: RetentionRules = config.retention
-        self._archives = config.archives
+        self._archives = config.archive is not None
         self._machine = machine
         self._outbox = outbox
         self._own = own
@@ -122,6 +122,12 @@ class Retention:
         kind = KINDS[self._kind]
         self._found.append(_Found(kind, reply.ended, None, reply.cursor))
         self._note_input()
+
+    def asked(self, command: ReadCommand) -> ReadCommand:
+        """Return the look for what a peer asks for: with rows, if there is an archive."""
+        if isinstance(command, PromisePurge) and self._archives and not command.dry_run:
+            return msgspec.structs.replace(command, with_rows=True)
+        return command
 
     def searched(self, search: Search, reply: Reply) -> Reply | None:
         """Take the answer to the look for a peer's purge; return what to tell the peer at once."""

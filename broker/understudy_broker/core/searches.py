@@ -52,7 +52,7 @@ class Searches:
             return None
         search = self.queue.begin(self._is_gone, self._flow.takes_replies)
         if search is not None:
-            return Read(search.command, search.now)
+            return Read(self.retention.asked(search.command), search.now)
         if self.queue.under_way is not None:
             return None
         read = self.retention.take()

@@ -280,7 +280,7 @@ class BrokerSettings(BaseSettings):
             inflight_max=self.inflight_max,
             search_ms=round(self.search_s * 1000),
             retention=self.retention.rules(),
-            archives=self.retention.archive is not None,
+            archive=self.retention.archive_path,
             outgoing_bytes_max=self.outgoing_bytes_max,
             frames=FrameLimits(frame_bytes_max=self.frame_bytes_max),
             limits=Limits(

@@ -68,7 +68,7 @@ def ended(history: History, command: PromisePurge | RetentionRead, now: int) -> 
     if kind == "gone":
         graphs = [EndedGraph(root.id, root.state, root.settled_at) for root in found]
         return Reply(200, ended=graphs, cursor=cursor)
-    with_rows = isinstance(command, RetentionRead) and command.with_rows
+    with_rows = command.with_rows
     sizes = history.sizes([root.id for root in found]) if found else {}
     fitting, is_whole = _fitting(found, sizes, with_rows=with_rows)
     if len(fitting) < len(found) or not is_whole:
