@@ -66,7 +66,8 @@ class Searches:
         """
         if self._archive is not None and isinstance(result, Reply) and result.ended:
             try:
-                append(self._archive, lines(result.ended))
+                if data := lines(result.ended):
+                    append(self._archive, data)
             except OSError as error:
                 why = f"nothing was deleted: the archive {self._archive}: {error.strerror}"
                 result = Reply(503, why)

@@ -502,9 +502,12 @@ def _prepare(connection: Connection, path: Path) -> None:
     """
     # SQLite heeds it only as long as the file is empty.
     connection.exec_driver_sql(f"PRAGMA page_size={PAGE_BYTES}")
-    connection.exec_driver_sql("PRAGMA auto_vacuum=INCREMENTAL")
     if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
+        # The first of the two begins the file, so both are in one transaction.
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql("PRAGMA auto_vacuum=INCREMENTAL")
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.exec_driver_sql("COMMIT")
     mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
     if mode != "wal":
         raise StoreAccessError(
