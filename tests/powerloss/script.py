@@ -42,7 +42,7 @@ from understudy_store.engines.sqlite import database, journal
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.pending_row import to_pending_row
-from understudy_store.records import RetentionRules, Row
+from understudy_store.records import COURSE, PLAN, RetentionRules, Row
 from understudy_store.store import Store, open_store
 
 NAME = "store.db"
@@ -351,11 +351,26 @@ def _without_deaths(changes: Changes) -> Changes:
     def row_of(row: Row) -> Row:
         if row.task is None:
             return row
-        task = msgspec.structs.replace(row.task, deaths=0, cause=None)
+        task = msgspec.structs.replace(
+            row.task,
+            deaths=0,
+            cause=None,
+            node=None,
+            started_at=None,
+            acquired_at=None,
+            queued_at=None,
+            suspensions=0,
+            logged=0,
+        )
         return msgspec.structs.replace(row, task=task)
 
     inserted, updated = (list(map(row_of, rows)) for rows in (changes.inserted, changes.updated))
-    return msgspec.structs.replace(changes, inserted=inserted, updated=updated)
+    schedules = [
+        msgspec.structs.replace(each, plan=PLAN, course=COURSE) for each in changes.schedules_put
+    ]
+    return msgspec.structs.replace(
+        changes, inserted=inserted, updated=updated, attempts=[], schedules_put=schedules
+    )
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:
