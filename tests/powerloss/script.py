@@ -364,12 +364,19 @@ def _without_deaths(changes: Changes) -> Changes:
         )
         return msgspec.structs.replace(row, task=task)
 
-    inserted, updated = (list(map(row_of, rows)) for rows in (changes.inserted, changes.updated))
+    inserted, updated, replaced = (
+        list(map(row_of, rows)) for rows in (changes.inserted, changes.updated, changes.replaced)
+    )
     schedules = [
         msgspec.structs.replace(each, plan=PLAN, course=COURSE) for each in changes.schedules_put
     ]
     return msgspec.structs.replace(
-        changes, inserted=inserted, updated=updated, attempts=[], schedules_put=schedules
+        changes,
+        inserted=inserted,
+        updated=updated,
+        replaced=replaced,
+        attempts=[],
+        schedules_put=schedules,
     )
 
 

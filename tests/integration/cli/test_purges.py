@@ -58,6 +58,7 @@ def test_what_has_ended_is_deleted_once_and_its_id_stays_taken(
             node.promises.get("order-7")
         kept = shop.options(retention="never").rpc("order-99", double, 7)
         assert kept.result(timeout=30) == 14
+        assert call(cli, "calls")["counts"] == {"resolved": 1}  # It is in the file now.
 
     code, _, _ = cli("promises", "get", "order-7")
     assert code == 1
