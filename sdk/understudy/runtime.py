@@ -534,8 +534,8 @@ class Runtime:
             A retry policy, instead of the function's own.
         priority : int, optional
             -100 to 100; within a group a higher one goes first.
-        retention : str, float or timedelta, optional
-            How long the call graph is kept after its end: ``"7d"``, ``"never"``, seconds.
+        retention : optional
+            How long it is kept after its end: see `CallOptions`.
 
         Returns
         -------

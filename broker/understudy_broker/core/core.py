@@ -217,9 +217,8 @@ class BrokerCore:
             dispatcher, sessions, membership, self._poll, relay, self._queue, outbox, flow, metrics,
             quotas, book, config,
         )  # fmt: skip
-        #: when the lookup that is under way was begun; None: none is
+        #: when the lookup that is under way was begun, and its rows, once they are there
         self._lookup_at: int | None = None
-        #: its rows, once they are there
         self._rows: list[Row] | None = None
         #: the sweep left something that is due
         self._more_due = False

@@ -355,16 +355,6 @@ class Database:
         except sqlite3.Error as error:
             raise _plain(error) from None
 
-    def vacuum(self) -> None:
-        """Write the whole file anew, without free pages; from then on a purge gives some back."""
-        try:
-            # An older file may have been made without; it takes effect with the next statement.
-            self._driver.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            self._driver.execute("VACUUM")
-            self._driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error as error:
-            raise _plain(error) from None
-
     @contextmanager
     def attached(self, other: Path, name: str) -> Iterator[None]:
         """Let transactions in the block see another file, as the schema `name`."""
