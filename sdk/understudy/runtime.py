@@ -532,6 +532,8 @@ class Runtime:
             A retry policy, instead of the function's own.
         priority : int, optional
             -100 to 100; within a group a higher one goes first.
+        retention : optional
+            How long it is kept after its end: see `CallOptions`.
 
         Returns
         -------

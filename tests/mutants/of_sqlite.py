@@ -113,8 +113,16 @@ _FOLLOWING: Final = (
         None,
         "a find sees the latest state of each row",
         "understudy_store.engines.journaled.view.View._find_in_memory",
-        swap("active.get(id_) or sealed.get(id_)", "sealed.get(id_) or active.get(id_)"),
+        swap("row = active.get(id_)", "row = sealed.get(id_) or active.get(id_)"),
         f"{_FOLLOWER}::test_find_sees_the_last_state_wherever_it_is",
+    ),
+    _mutant(
+        "purged-but-still-found",
+        None,
+        "what is purged is not found, wherever it was before",
+        "understudy_store.engines.journaled.view.View._find_in_memory",
+        swap("id_ not in purged_before", "True"),
+        "tests/unit/store/engines/test_purges.py::test_a_file_does_what_memory_does",
     ),
     _mutant(
         "unseen-while-it-is-written",

@@ -48,10 +48,10 @@ from understudy_store.commands import (
     PromiseAnnounce,
     PromiseGet,
     PromiseOccur,
+    PromisePurge,
     PromiseRegisterListener,
     PromiseSearch,
     PromiseSupersede,
-    ReadCommand,
     Reply,
     ScheduleCreate,
     ScheduleSearch,
@@ -139,6 +139,7 @@ class RequestHandlers:
             ScheduleSearch: self._search,
             TaskAttempts: self._search,
             CallSearch: self._search,
+            PromisePurge: self._search,
             TaskCreate: self._apply_for_own_pid,
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,
@@ -345,7 +346,7 @@ class RequestHandlers:
         else:
             self._outbox.reply(session.peer, Response(corr, reply))
 
-    def _search(self, session: Session, corr: int, command: ReadCommand, now: int) -> None:
+    def _search(self, session: Session, corr: int, command: Any, now: int) -> None:
         """Let the machine check a search; the engine answers it some time after the commit."""
         reply = self._machine.apply(command, now)
         if reply.ok:

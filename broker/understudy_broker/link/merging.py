@@ -21,6 +21,7 @@ from understudy_broker.protocol.messages import (
 from understudy_store.calls import call_cursor, call_place, place_of
 from understudy_store.commands import (
     CallSearch,
+    PromisePurge,
     PromiseSearch,
     Reply,
     ScheduleSearch,
@@ -59,6 +60,8 @@ def merge(command: AnyCommand, answers: Sequence[Answer]) -> Answer:
         return Response(0, _merge_pages(_PAGES[type(command)], replies, command.limit))
     if isinstance(command, CallSearch):
         return Response(0, _merge_calls(command, replies))
+    if isinstance(command, PromisePurge):
+        return Response(0, _merge_purges(command, replies))
     promises = [record for reply in replies for record in reply.promises or ()]
     return Response(0, Reply(replies[0].status, promises=promises))
 
@@ -102,6 +105,20 @@ def _merge_calls(search: CallSearch, replies: Sequence[Reply]) -> Reply:
                 counts[state] = counts.get(state, 0) + count
     cursor = None if end is None else call_cursor(end)
     return Reply(200, calls=[call for _, call in found], cursor=cursor, counts=counts)
+
+
+def _merge_purges(purge: PromisePurge, replies: Sequence[Reply]) -> Reply:
+    """Merge what brokers have deleted; what a dry run finds beyond a page comes later."""
+    found = sorted(
+        (((each.settled_at, each.id), each) for reply in replies for each in reply.purged or ()),
+        key=_first,
+    )
+    ends = [place for reply in replies if (place := call_place(reply.cursor or "")) is not None]
+    end = min(ends, default=None)
+    if end is not None and purge.dry_run:
+        found = [each for each in found if each[0] <= end]
+    cursor = None if end is None else call_cursor(end)
+    return Reply(200, purged=[record for _, record in found], cursor=cursor)
 
 
 def merge_reports(reports: Iterable[GroupsReport]) -> GroupsReport:

@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "promises": "understudy.cli.commands.promises",
     "tasks": "understudy.cli.commands.tasks",
     "schedules": "understudy.cli.commands.schedules",
+    "store": "understudy.cli.commands.store",
     "keys": "understudy.cli.commands.keys",
     "audit": "understudy.cli.commands.audit",
     "seal": "understudy.cli.commands.seal",

@@ -277,6 +277,64 @@ def search(
     return 0
 
 
+@app.command()
+def purge(
+    before: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Only what ended before: so long ago (30d, 12h), or a moment (2026-01-31T12:00, "
+            "in UTC).",
+        ),
+    ],
+    function: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only calls of this function.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only calls that this group performs.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only what ended like this.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count what would be deleted.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Delete calls and promises that have ended, with all that belongs to them.
+
+    A call graph is deleted as a whole, once all of it has ended; what something pending still
+    points to stays. The ids stay taken for as long as the broker's setting retention.idempotency
+    says. Ctrl-C stops it between two slices; what is deleted by then stays deleted.
+
+    \b
+    Examples:
+      understudy promises purge --before 30d --dry-run
+      understudy promises purge --before 7d --function report --yes
+    """
+    from understudy.cli.errors import UsageError
+    from understudy.cli.purging import purge_all
+    from understudy.cli.times import parse_moment
+    from understudy.states import CALL_STATES, call_states
+
+    states = call_states([] if state is None else [state])
+    if states is None or "pending" in states:
+        raise UsageError(
+            f"--state {state!r}: use one of {', '.join(w for w in CALL_STATES if w != 'pending')}"
+        )
+    ended_before = parse_moment(before, "--before")
+    assert ended_before is not None, "it is required"
+    if not (yes or dry_run):
+        typer.confirm("Delete what ended before that, for good?", abort=True, err=True)
+    from understudy_store.commands import PromisePurge
+
+    command = PromisePurge(ended_before, function, group, states, prefix, dry_run)
+    return purge_all(command, as_json=as_json, url=url)
+
+
 def _show_settled(
     record: PromiseRecord, wanted: str, as_json: bool, *, is_same: bool = True
 ) -> int:
