@@ -531,9 +531,7 @@ class Runtime:
         retry : Retry, optional
             A retry policy, instead of the function's own.
         priority : int, optional
-            -100 to 100; within a group a higher one goes first.
-        retention : optional
-            How long it is kept after its end: see `CallOptions`.
+            -100 to 100; within a group a higher one goes first. And `retention`, as "7d".
 
         Returns
         -------

@@ -177,7 +177,7 @@ _FOLLOWING: Final = (
         "many rows are brought into the file sooner",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._add",
         swap(
-            "len(self.view.active.rows) >= LAG_ROWS and not self.view.sealed",
+            "self.view.active.size >= LAG_ROWS and not self.view.sealed",
             "not self.view.active.rows",
         ),
         f"{_FOLLOWER}::test_many_rows_are_brought_in_sooner",
@@ -247,7 +247,7 @@ _FOLLOWING: Final = (
         None,
         "under low load, rows are brought into the file a few at a time",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._write_sealed_with_pauses",
-        swap("len(self.view.sealed.rows) <= PAUSED_ROWS_MAX", "not self.view.sealed.rows"),
+        swap("self.view.sealed.size <= PAUSED_ROWS_MAX", "not self.view.sealed.rows"),
         _PAUSES,
     ),
     _mutant(
@@ -255,7 +255,7 @@ _FOLLOWING: Final = (
         None,
         "under high load, rows are brought into the file without pauses",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._write_sealed_with_pauses",
-        swap("len(self.view.sealed.rows) <= PAUSED_ROWS_MAX", "self.view.sealed.rows"),
+        swap("self.view.sealed.size <= PAUSED_ROWS_MAX", "self.view.sealed.rows"),
         f"{_PAUSES}::test_many_rows_are_brought_in_without_pauses",
     ),
     _mutant(

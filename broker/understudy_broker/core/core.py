@@ -221,14 +221,12 @@ class BrokerCore:
         self._lookup_at: int | None = None
         self._rows: list[Row] | None = None
         #: the sweep left something that is due
-        self._more_due = False
-        self._now = 0
+        self._more_due, self._now = False, 0
         #: as in `follow`, until no lookup is under way
         self._ahead_ms: int | None = None
         #: A batch was handed out and is not committed yet; to be read by shells.
         self.committing = False
-        #: Set by a shell whose store may be another broker's by now: nothing is performed or read
-        #: meanwhile, but peers join and leave, and heartbeats are answered.
+        #: Set by a shell whose store may be another's: nothing but hellos and heartbeats is done.
         self.held = False
 
     def start(self, snapshot: Snapshot, now: int, ahead_ms: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a SQLite store has, and how its file is made as small as it can be."""
+"""Looks at the content of a SQLite store, and makes its file as small as it can be."""
 
 from __future__ import annotations
 
