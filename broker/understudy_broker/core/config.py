@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from understudy_broker.core.audit_trail import AuditTrail
@@ -73,8 +71,8 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     functions_chars_max: int = 256 * KIB
     #: how long what has ended is kept; by default, for ever
     retention: RetentionRules = RetentionRules()
-    #: the file in which the shell puts what is deleted, before; None: there is none
-    archive: Path | None = None
+    #: the path of the file in which the shell puts what is deleted, before; None: there is none
+    archive: str | None = None
     #: bounds of frames
     frames: FrameLimits = FrameLimits()
     #: bounds of promises

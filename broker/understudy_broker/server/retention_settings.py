@@ -11,7 +11,6 @@ functions."shop/checkout" = "90d"
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, PlainValidator
@@ -66,6 +65,6 @@ class RetentionSettings(BaseModel):
         )
 
     @property
-    def archive_path(self) -> Path | None:
-        """The file of the archive."""
-        return None if self.archive is None else Path(self.archive.removeprefix("file://"))
+    def archive_path(self) -> str | None:
+        """The path of the archive."""
+        return None if self.archive is None else self.archive.removeprefix("file://")

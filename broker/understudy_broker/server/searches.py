@@ -28,12 +28,12 @@ class Searches:
     """
 
     def __init__(
-        self, store: Store, core: BrokerCore, wake: Callable[[], None], archive: Path | None = None
+        self, store: Store, core: BrokerCore, wake: Callable[[], None], archive: str | None = None
     ) -> None:
         self._store = store
         self._core = core
         self._wake = wake
-        self._archive = archive
+        self._archive = None if archive is None else Path(archive)
         #: The answer, until the next turn. The store's thread writes it, and it is not asked again
         #: before the loop has taken it, so one thread writes the field at a time.
         self._result: SearchResult | None = None

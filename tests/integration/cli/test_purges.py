@@ -21,7 +21,7 @@ DAY = 86_400_000
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     rules = RetentionRules(None, idempotency=90 * DAY)
-    config = BrokerConfig(retention=rules, archive=tmp_path / "archive.jsonl")
+    config = BrokerConfig(retention=rules, archive=str(tmp_path / "archive.jsonl"))
     with EmbeddedBroker(f"sqlite:///{tmp_path}/s.db", config=config) as broker:
         yield broker.endpoint
 

@@ -171,7 +171,7 @@ def test_the_table_of_retention(clean: Path) -> None:
         {"shop": 3_600_000},
         {"shop/checkout": 90 * day},
     )
-    assert settings.retention.archive_path == Path("/tmp/a.jsonl")
+    assert settings.retention.archive_path == "/tmp/a.jsonl"
     (clean / "understudy.toml").write_text('[retention]\ndefault = "30"\n')
     with pytest.raises(SettingsError, match=r"retention.default.*is no duration"):
         load_settings()
