@@ -303,6 +303,13 @@ class _Walk:
             return Reason(f"waits in the queue: {why}", start if starts else "")
         if group is None:
             return Reason(f"waits in the queue of group {name}")
+        for node in group.nodes:
+            if node.name == _only_node(task):
+                busy = f"; for {duration(node.blocked_ms)} {node.blocked}" if node.blocked else ""
+                return Reason(
+                    f"waits for node {node.name}, which alone may have it and has {node.held:,} "
+                    f"tasks in hand{busy}"
+                )
         return Reason(f"waits in the queue of group {name}: {_load(group)}", _more_nodes(group))
 
 
@@ -396,18 +403,14 @@ def _of_steps(facts: Facts) -> Iterable[Reason]:
 def _of_one_node(facts: Facts) -> Iterable[Reason]:
     """Yield how many tasks wait for a node that alone may have them, whoever else has room."""
     now = facts.now_ms
-    targets = Counter(
-        each.target
+    names = Counter(
+        _only_node(each)
         for each in facts.tasks.values()
         if each.state == PENDING and (each.retry_at or 0) <= now
     )
-    for address, count in targets.most_common():
-        try:
-            target = parse_target(address)
-        except InvalidAddressError:
-            continue
-        if target.cast == "uni" and count > 1:
-            yield Reason(f"{_tasks(count)} for node {target.node}, which alone may have them")
+    for name, count in names.most_common():
+        if name is not None and count > 1:
+            yield Reason(f"{_tasks(count)} for node {name}, which alone may have them")
 
 
 def _of_functions(group: GroupInfo | None, facts: Facts) -> Iterable[Reason]:
@@ -454,6 +457,15 @@ def _waits_elsewhere(task: TaskRecord) -> Reason:
         "about to go on. The oldest call of its group most likely made it",
         f"understudy why --group {shlex.quote(_group_of(task))}",
     )
+
+
+def _only_node(task: TaskRecord) -> str | None:
+    """Return the name of the node that alone may have a task; None: any node of its group."""
+    try:
+        target = parse_target(task.target)
+    except InvalidAddressError:
+        return None
+    return target.node if target.cast == "uni" else None
 
 
 def _group_of(task: TaskRecord) -> str:

@@ -269,6 +269,10 @@ def test_what_waits_for_one_node_alone_is_told_although_others_have_room() -> No
     alone = {id: task(id, "pending", target="poll://uni@g/n-1") for id in "abc"}
     [reason] = explain_group("g", Facts(NOW, groups(NODE, idle, queued=4), tasks=alone)).reasons
     assert reason.text == "3 tasks wait for node n-1, which alone may have them"
+    report = groups(NODE, idle, queued=4)
+    [reason] = explain(pending("a"), tasks=(alone["a"],), report=report).reasons
+    assert reason.text == "waits for node n-1, which alone may have it and has 1 tasks in hand"
+    assert reason.advice == ""
 
 
 def test_a_parked_call_that_killed_its_processes_comes_with_a_warning() -> None:
