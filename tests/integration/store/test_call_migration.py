@@ -33,8 +33,6 @@ def make_of_revision_0008(path: Path) -> None:
         for name in (*_ADDED, "function", "error", "retention"):
             file.execute(f"ALTER TABLE promise DROP COLUMN {name}")
         file.execute("DROP TABLE attempt")
-        for name in ("plan", "course"):
-            file.execute(f"ALTER TABLE schedule DROP COLUMN {name}")
         file.execute("UPDATE alembic_version SET version_num = '0008'")
 
 
