@@ -82,7 +82,7 @@ def begun(create: Create, holder: str, now: int) -> Cells:
         *_head(create.id, "pending", create.param, "{}", None, create.tags),
         *(create.timeout_at, now, None),
         *_place(create.id, create.tags),
-        *("bench", None, None),
+        *("bench", None, None, None),
         *("acquired", 1, "poll://any@bench", holder, LEASE_MS, now + LEASE_MS, None, None),
         *(0, 0, None, None, holder, now, now, now, 0, 0),
     )
@@ -105,7 +105,7 @@ def stepped(step: Step, now: int) -> Cells:
         *_head(step.id, "resolved", step.param, _headers(value.headers), value.data, step.tags),
         *(step.timeout_at, now, now),
         *_place(step.id, step.tags),
-        *(None,) * 21,
+        *(None,) * 22,
     )
 
 
