@@ -76,20 +76,23 @@ def test_a_place_that_is_taken_is_an_error(listener: Listener) -> None:
 def test_a_forked_child_does_not_keep_the_port() -> None:
     listener = Listener(bind(Place("127.0.0.1", 0)), {})
     reader, writer = os.pipe()
+    begun, begins = os.pipe()
     with warnings.catch_warnings():
         # Newer Pythons warn of forks beside threads: this is what the test is about.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
         os.close(writer)
+        os.write(begins, b"x")
         os.read(reader, 1)
         os._exit(0)
     try:
+        os.read(begun, 1)
         listener.stop()
         bind(listener.place).close()
     finally:
-        os.close(writer)
-        os.close(reader)
+        for end in (writer, reader, begun, begins):
+            os.close(end)
         os.waitpid(child, 0)
 
 
