@@ -25,7 +25,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: agents help demo demo-cluster test check lint types unit crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock proto clean
+.PHONY: agents help demo demo-cluster test check lint types unit ui-test ui-pictures crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock proto clean
 
 help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -51,6 +51,12 @@ check: lint types ## Check style, formatting, types and the contracts about impo
 unit: $(READY) ## Run the unit tests, or the tests you name: ARGS="path -k name"
 	@echo '· tests'
 	@$(BIN)/pytest $(or $(ARGS),tests/unit)
+
+ui-test: $(READY) ## Drive the dashboard with a headless Chromium: each screen, each deed, live
+	@$(BIN)/pytest -q tests/integration/ui tests/unit/sdk/ui $(ARGS)
+
+ui-pictures: $(READY) ## Take the pictures of the dashboard for the documentation
+	@$(BIN)/python -m tests.integration.ui.pictures docs/pictures
 
 crashes: $(READY) ## Crash each program at every step, and the small ones at each pair of steps
 	@$(BIN)/python -m tests.simulation.every_step $(ARGS)

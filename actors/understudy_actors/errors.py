@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from understudy_store.errors import UnderstudyError
+from understudy_store.records import HEADER_DROPPED, PromiseRecord
 
 
 class ActorError(UnderstudyError):
@@ -68,7 +69,8 @@ class CommandError(ActorError):
     Parameters
     ----------
     status : int
-        The reason as a number, as in HTTP: 400 malformed, 404 absent, 409 conflict, 413 too large.
+        The reason as a number, as in HTTP: 400 malformed, 404 absent, 409 conflict, 410 deleted,
+        413 too large.
     error : str
         The reason in words.
     """
@@ -80,6 +82,58 @@ class CommandError(ActorError):
 
     def __str__(self) -> str:
         return f"{self.error} (status {self.status})"
+
+
+class PurgedError(CommandError):
+    """A command is about a promise that was deleted after its end; the id stays taken for a while.
+
+    Nothing was done: a call that comes twice is not performed twice. Use a new id for a new call.
+    How long ids stay taken is the broker's setting ``retention.idempotency``.
+
+    Parameters
+    ----------
+    status : int
+        410.
+    error : str
+        The reason in words.
+    """
+
+
+class ValueDroppedError(UnreadableError):
+    """A call has ended, but its arguments and its value were deleted, as the broker is told to.
+
+    How long they are kept is the broker's setting ``retention.values``.
+
+    Parameters
+    ----------
+    promise_id : str
+        The id of the call.
+    dropped_at : str
+        When they were deleted, epoch milliseconds.
+    """
+
+    def __init__(self, promise_id: str, dropped_at: str) -> None:
+        super().__init__(promise_id, dropped_at)
+        self.promise_id = promise_id
+        self.dropped_at = dropped_at
+
+    def __str__(self) -> str:
+        return (
+            f"{self.promise_id!r} has ended, but its value was deleted since (at {self.dropped_at} "
+            "ms): the broker's setting retention.values says how long values are kept"
+        )
+
+
+def check_not_dropped(record: PromiseRecord) -> None:
+    """Raise a `ValueDroppedError` if the payloads of a promise were deleted."""
+    dropped_at = record.value.headers.get(HEADER_DROPPED)
+    if dropped_at is not None:
+        raise ValueDroppedError(record.id, dropped_at)
+
+
+def refused(status: int, error: str) -> CommandError:
+    """Return the error for a command that the broker has refused."""
+    return PurgedError(status, error) if status == 410 else CommandError(status, error)
 
 
 class RequestError(ActorError, TypeError):

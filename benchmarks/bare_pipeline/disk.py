@@ -82,8 +82,9 @@ def begun(create: Create, holder: str, now: int) -> Cells:
         *_head(create.id, "pending", create.param, "{}", None, create.tags),
         *(create.timeout_at, now, None),
         *_place(create.id, create.tags),
-        *("bench", "acquired", 1, "poll://any@bench", holder, LEASE_MS, now + LEASE_MS, None, None),
-        *(0, 0, None, None),
+        *("bench", None, None, None),
+        *("acquired", 1, "poll://any@bench", holder, LEASE_MS, now + LEASE_MS, None, None),
+        *(0, 0, None, None, holder, now, now, now, 0, 0),
     )
 
 
@@ -91,8 +92,9 @@ def ended(fulfill: Fulfill, now: int) -> Cells:
     """Return the changes in the row of a call that ends."""
     return (
         fulfill.id,
-        *(fulfill.state, _headers(fulfill.value.headers), fulfill.value.data, now, "fulfilled"),
-        *(fulfill.version, None, None, None, None, None, 0, 0, None, None),
+        *(fulfill.state, _headers(fulfill.value.headers), fulfill.value.data, now, None),
+        *("fulfilled", fulfill.version, None, None, None, None, None, 0, 0, None, None),
+        *(None, now, now, now, 0, 0),
     )
 
 
@@ -103,7 +105,7 @@ def stepped(step: Step, now: int) -> Cells:
         *_head(step.id, "resolved", step.param, _headers(value.headers), value.data, step.tags),
         *(step.timeout_at, now, now),
         *_place(step.id, step.tags),
-        *(None,) * 13,
+        *(None,) * 22,
     )
 
 

@@ -46,6 +46,7 @@ from understudy.errors import (
     PayloadTooLargeError,
     ProcessStartError,
     ProtocolMismatchError,
+    PurgedError,
     RemoteError,
     RequestError,
     RestartLimitError,
@@ -62,6 +63,7 @@ from understudy.errors import (
     StoreVersionError,
     UnderstudyError,
     UnknownFunctionError,
+    ValueDroppedError,
     WaitTimeoutError,
 )
 from understudy.groups import Group, Groups, Node
@@ -127,6 +129,8 @@ __all__ = [
     "ListenError",
     "NameInUseError",
     "NonDeterminismError",
+    "PurgedError",
+    "ValueDroppedError",
     "NonRetryableError",
     "PayloadTooLargeError",
     "ProcessStartError",

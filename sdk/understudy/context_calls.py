@@ -80,19 +80,34 @@ def _check_yielded(
 
 
 _MEANINGLESS_FOR_LOCAL_CALLS: Final = (
-    {"home", "target", "send_to", "delay", "priority"},
+    {"home", "target", "send_to", "delay", "priority", "retention"},
     "it runs here and now: use ctx.begin_rpc or ctx.rpc",
+)
+_WHOLE_GRAPH: Final = (
+    "a call graph is kept as a whole: say it for the call that begins it, or for a detached one"
 )
 #: options that mean nothing for some kinds of calls, with what to do instead
 _MEANINGLESS: Final[dict[str, tuple[set[str], str]]] = {
+    "rfi": ({"retention"}, _WHOLE_GRAPH),
+    "rfc": ({"retention"}, _WHOLE_GRAPH),
     "lfi": _MEANINGLESS_FOR_LOCAL_CALLS,
     "lfc": _MEANINGLESS_FOR_LOCAL_CALLS,
     "sleep": (
-        {"home", "target", "send_to", "timeout", "version", "retry", "delay", "priority"},
+        {
+            "home",
+            "target",
+            "send_to",
+            "timeout",
+            "version",
+            "retry",
+            "delay",
+            "priority",
+            "retention",
+        },
         "it is a part of this function, and its length is the argument of ctx.sleep",
     ),
     "promise": (
-        {"target", "send_to", "version", "retry", "delay", "priority"},
+        {"target", "send_to", "version", "retry", "delay", "priority", "retention"},
         "it is settled from outside, not by a function",
     ),
 }
@@ -123,6 +138,7 @@ def apply_options(spec: CallSpec, given: Mapping[str, Any]) -> None:
     spec.version = options.version or spec.version
     spec.tags = options.tags or spec.tags
     spec.priority = options.priority or spec.priority
+    spec.retention = options.retention or spec.retention
 
 
 def _place(spec: CallSpec, id: str | None, home: str | None) -> None:

@@ -15,8 +15,10 @@ from understudy_actors.errors import CommandError as CommandError
 from understudy_actors.errors import LateOptionsError as LateOptionsError
 from understudy_actors.errors import NonDeterminismError as NonDeterminismError
 from understudy_actors.errors import ProcessStartError as ProcessStartError
+from understudy_actors.errors import PurgedError as PurgedError
 from understudy_actors.errors import RequestError as RequestError
 from understudy_actors.errors import RestartLimitError as RestartLimitError
+from understudy_actors.errors import ValueDroppedError as ValueDroppedError
 from understudy_broker.errors import BrokerError as BrokerError
 from understudy_broker.errors import BrokerStartError as BrokerStartError
 from understudy_broker.errors import ClockError as ClockError

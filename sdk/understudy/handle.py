@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeVa
 from understudy.errors import ConfigurationError, PayloadTooLargeError, WaitTimeoutError
 from understudy.options import check_bool
 from understudy.wait_notices import pauses_s
-from understudy_actors.errors import CommandError
+from understudy_actors.errors import refused
 from understudy_actors.lent_slots import has_slot, while_lent
 from understudy_broker.protocol.messages import Refused, Response
 from understudy_store.commands import Reply
@@ -529,10 +529,10 @@ def in_async_code() -> bool:
 def refusal(answer: Refused | Response) -> BaseException | None:
     """Return the error that an answer stands for; None if the command was carried out."""
     if isinstance(answer, Refused):
-        return CommandError(answer.status, answer.error)
+        return refused(answer.status, answer.error)
     reply: Reply = answer.reply
     if reply.ok:
         return None
     if reply.status == 413:
         return PayloadTooLargeError(reply.error or "the payload", None, 0)
-    return CommandError(reply.status, reply.error or "refused")
+    return refused(reply.status, reply.error or "refused")

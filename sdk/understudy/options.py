@@ -16,6 +16,8 @@ from understudy_actors.interpreter.child_ids import HOME_CHARS_MAX
 from understudy_actors.interpreter.ports import LOOPS, LoopName
 from understudy_store.addresses import InvalidAddressError, canonical, poll
 from understudy_store.limits import DURATION_MS_MAX, Limits
+from understudy_store.records import NEVER_PURGED
+from understudy_store.retention import duration_ms
 from understudy_store.slots import home_of
 
 __all__ = ["CallOptions", "Options", "poll"]
@@ -52,6 +54,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         The policy for this call, instead of the function's own.
     priority : int or None
         -100 to 100; a higher one goes first.
+    retention : str or None
+        How long the call graph is kept after its end, as the tag has it.
     """
 
     id: str | None = None
@@ -63,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry | None = None
     delay_s: float | None = None
     priority: int | None = None
+    retention: str | None = None
 
     def merge(self, **given: Unpack[CallOptions]) -> Self:
         """Return a copy with some options changed.
@@ -232,6 +237,16 @@ def _one_target(target: object, send_to: object) -> str:
     return address
 
 
+def _retention(option: str, value: object) -> str:
+    if isinstance(value, str):
+        try:
+            found = duration_ms(value)
+        except ValueError as error:
+            raise ConfigurationError(f"option {option}: {error}") from None
+        return NEVER_PURGED if found is None else str(found)
+    return str(int(seconds(option, value, zero=True) * 1000))
+
+
 #: The field of `Options` that each keyword sets, and the check of its value. Any,
 #: because the checks return different types.
 _CHECKS: Final[dict[str, tuple[str, Any]]] = {
@@ -248,4 +263,5 @@ _CHECKS: Final[dict[str, tuple[str, Any]]] = {
         "priority",
         lambda option, value: check_int(option, value, -PRIORITY_MAX, PRIORITY_MAX),
     ),
+    "retention": ("retention", _retention),
 }

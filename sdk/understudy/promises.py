@@ -16,6 +16,7 @@ from understudy.options import LIMITS, check_int, check_tags, check_text, second
 from understudy.renamed import warn_renamed
 from understudy.states import stored_name
 from understudy_actors.error_classes import error_class
+from understudy_actors.errors import check_not_dropped
 from understudy_broker.protocol.messages import AnyCommand, Response
 from understudy_store.commands import (
     PromiseCancel,
@@ -108,6 +109,7 @@ class StoredPromise:
         """
         record = self._record
         if record.state == RESOLVED:
+            check_not_dropped(record)
             return self._values.decode_value(record.value.data)
         if record.settled:
             raise self._values.settled_error(record)

@@ -198,8 +198,7 @@ class Runtime:
             metrics=_metrics(metrics),
         )
         self.task_source = self.session.task_source and self.session.task_source.target
-        self.promises = Promises(self.session)
-        self.calls = Calls(self.session)
+        self.promises, self.calls = Promises(self.session), Calls(self.session)
         self.schedules = Schedules(self.session, UNSET)
         self._caller = Caller(self.session, UNSET)
 
@@ -312,9 +311,8 @@ class Runtime:
             id=None if id is None else check_name(id, "id"),
             url=None if url is None else _address(url),
             concurrency=None if concurrency is None else _checked_concurrency(concurrency),
+            metrics=None if metrics is None else _metrics(metrics),
         )
-        if metrics is not None:
-            self.session.metrics = _metrics(metrics)
 
     # Identity ------------------------------------------------------------------------------------
 
@@ -533,7 +531,7 @@ class Runtime:
         retry : Retry, optional
             A retry policy, instead of the function's own.
         priority : int, optional
-            -100 to 100; within a group a higher one goes first.
+            -100 to 100; within a group a higher one goes first. And `retention`, as "7d".
 
         Returns
         -------

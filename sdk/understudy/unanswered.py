@@ -17,8 +17,8 @@ def advice(url: str, *, others_answer: bool = False) -> str:
 
     Examples
     --------
-    >>> print(advice("tcp://127.0.0.1:5577"))
-    Start one with: understudy broker (one that waits for its database does not answer: see its log)
+    >>> advice("tcp://127.0.0.1:5577").partition(" (")[0]
+    'Start one with: understudy broker'
     """
     addresses = split_addresses(url)
     if others_answer:
@@ -29,7 +29,10 @@ def advice(url: str, *, others_answer: bool = False) -> str:
         todo = "Start the broker there"
     else:
         todo = "Start one with: understudy broker"
-    return f"{todo} (one that waits for its database does not answer: see its log)"
+    return (
+        f"{todo} (one that has ended, as at a full disk, or that waits for its database does not "
+        "answer: see its log)"
+    )
 
 
 def text(

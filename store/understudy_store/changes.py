@@ -43,6 +43,10 @@ class Changes(msgspec.Struct):
     schedules_deleted: list[str] = []
     #: Attempts for the log, of promises that are among the rows; see `AttemptRecord`.
     attempts: list[AttemptRecord] = []
+    #: Ids of settled promises that are deleted, with their attempts, before all else.
+    purged: list[str] = []
+    #: rows that take the place of some of them: tombstones, and calls without their payloads
+    replaced: list[Row] = []
 
     def __bool__(self) -> bool:
         return bool(
@@ -57,6 +61,7 @@ class Changes(msgspec.Struct):
             or self.schedules_put
             or self.schedules_deleted
             or self.attempts
+            or self.purged
         )
 
 

@@ -18,7 +18,10 @@ from understudy_store.records import (
     PLAN,
     AttemptRecord,
     CallRecord,
+    EndedGraph,
     PromiseRecord,
+    PurgedRecord,
+    RetentionRules,
     SchedulePlan,
     ScheduleRecord,
     TaskRecord,
@@ -267,6 +270,61 @@ class CallSearch(Command, tag="call.search", frozen=True):
         return bool(self.states) and set(self.states) <= set(FAILED_STATES)
 
 
+class PromisePurge(Command, tag="promise.purge", frozen=True):
+    """Delete settled call graphs, the oldest first, at most `limit`; see `retention`.
+
+    It is read as a search is. What is found is deleted in the next transaction, unless `dry_run`.
+    ``reply.cursor`` is where to go on; None: there is nothing more.
+
+    Attributes
+    ----------
+    before
+        Only graphs whose roots have settled before, epoch milliseconds.
+    function, group, states, prefix
+        Only graphs with such roots; `prefix` is that of their ids.
+    """
+
+    before: int
+    function: str | None = None
+    group: str | None = None
+    states: tuple[str, ...] = ()
+    prefix: str = ""
+    dry_run: bool = False
+    limit: int = 64
+    cursor: str | None = None
+    #: for the broker itself: also read the rows, for an archive
+    with_rows: bool = False
+
+
+#: graphs that one purge deletes, at most
+PURGED_MAX: Final = 64
+
+
+class RetentionRead(Command, tag="retention.read", frozen=True):
+    """Find what is due; only a broker asks itself. See `retention`.
+
+    Attributes
+    ----------
+    kind
+        "graphs": call graphs to be deleted; "kept": those whose creators have said how long they
+        are kept; "values": graphs of which the roots are to be kept without payloads; "gone":
+        tombstones.
+    rules
+        How long things are kept.
+    with_rows
+        Also return the rows of what is found, for an archive.
+    fresh
+        See all commits so far; else the table as it is, which may lack the latest.
+    """
+
+    kind: str
+    rules: RetentionRules
+    cursor: str | None = None
+    with_rows: bool = False
+    limit: int = PURGED_MAX
+    fresh: bool = True
+
+
 #: calls that a search counts by state, at most
 COUNTED_MAX: Final = 10_000
 
@@ -396,6 +454,7 @@ StoreCommand: TypeAlias = (
     | TaskSearch
     | TaskAttempts
     | CallSearch
+    | PromisePurge
     | ScheduleCreate
     | SchedulePut
     | ScheduleUpdate
@@ -410,7 +469,14 @@ StoreCommand: TypeAlias = (
 
 #: Answered by the engine after the commit of their batch, because history is not in memory.
 ReadCommand: TypeAlias = (
-    TaskPreload | PromiseSearch | TaskSearch | TaskAttempts | CallSearch | ScheduleSearch
+    TaskPreload
+    | PromiseSearch
+    | TaskSearch
+    | TaskAttempts
+    | CallSearch
+    | PromisePurge
+    | RetentionRead
+    | ScheduleSearch
 )
 
 
@@ -441,6 +507,10 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     counts: dict[str, int] | None = None
     #: what the attempt log has of a task
     attempts: list[AttemptRecord] | None = None
+    #: of a purge: what was deleted, or would have been
+    purged: list[PurgedRecord] | None = None
+    #: of a purge, between an engine and its broker: what is due
+    ended: list[EndedGraph] | None = None
 
     @property
     def ok(self) -> bool:

@@ -67,6 +67,8 @@ TAG_PARENT: Final = "understudy:parent"
 TAG_IDENTITY: Final = "understudy:identity"
 #: epoch milliseconds before which the task is not due
 TAG_DELAY: Final = "understudy:delay"
+#: how long the call graph of a root is kept after its end: milliseconds as text, or "never"
+TAG_RETENTION: Final = "understudy:retention"
 #: integer from -100 to 100 as text; higher goes first within a group
 TAG_PRIORITY: Final = "understudy:priority"
 
@@ -105,6 +107,16 @@ HEADER_ATTEMPT: Final = "attempt"
 HEADER_ERROR: Final = "error"
 #: characters of a class in `HEADER_ERROR`; longer names keep their ends
 ERROR_CHARS_MAX: Final = 200
+
+#: Of a call whose payloads were dropped: when, epoch milliseconds as text.
+HEADER_DROPPED: Final = "dropped"
+
+# What is left of purged promises -----------------------------------------------------------------
+#: The deadline of a tombstone. No promise has one before 0.
+GONE_AT: Final = -1
+#: a retention without an end, milliseconds: "never" in tags
+KEPT_FOREVER: Final = 2**62
+NEVER_PURGED: Final = "never"
 
 # The attempt log ---------------------------------------------------------------------------------
 #: The log keeps so many of the first attempts of a task, and of the last ones.
@@ -255,6 +267,76 @@ class CallRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     logged: int = 0
 
 
+class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A promise and, where it is targeted, its task: one row of the store."""
+
+    promise: PromiseRecord
+    task: TaskRecord | None = None
+
+
+class EndedGraph(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A settled call graph that is due, or a tombstone.
+
+    Attributes
+    ----------
+    members
+        The other promises of the graph: (id, state), at most `retention.MEMBERS_MAX`.
+    is_whole
+        False: it has more of them, and the root stays until they are gone.
+    kept
+        Why it must stay; None: it need not.
+    rows
+        What an archive wants of it.
+    """
+
+    id: str
+    state: PromiseState
+    settled_at: int
+    members: list[tuple[str, PromiseState]] = []
+    is_whole: bool = True
+    kept: str | None = None
+    rows: list[Row] = []
+
+
+class PurgedRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A call graph that a purge has deleted, or not.
+
+    Attributes
+    ----------
+    promises
+        The number of promises that were deleted with it, or would be.
+    kept
+        Why it is still there; None: it is not.
+    """
+
+    id: str
+    settled_at: int
+    promises: int
+    kept: str | None = None
+
+
+class RetentionRules(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The times for which call graphs are kept after their roots ended, in ms; None: for ever.
+
+    Attributes
+    ----------
+    default
+        Of all that nothing else is said of.
+    groups, functions
+        By group; by function, or group and function: ``checkout``, ``shop/checkout``.
+    values
+        Payloads and steps; the row of the root stays. None: as long as the root.
+    idempotency
+        How long after its end an id stays taken; 0: no longer than the graph is kept.
+    """
+
+    default: int | None = None
+    groups: dict[str, int | None] = {}
+    functions: dict[str, int | None] = {}
+    values: int | None = None
+    idempotency: int | None = 0
+
+
 class SchedulePlan(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The rules of a schedule: its time zone, and those for calls that overlap or are late.
 
@@ -334,13 +416,6 @@ class ScheduleRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     course: ScheduleCourse = COURSE
 
 
-class Row(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A promise and, where it is targeted, its task: one row of the store."""
-
-    promise: PromiseRecord
-    task: TaskRecord | None = None
-
-
 def is_timer(record: PromiseRecord) -> bool:
     """Return whether a promise resolves at its deadline."""
     return record.tags.get(TAG_TIMER) == TRUE
@@ -360,6 +435,55 @@ def is_external(record: PromiseRecord) -> bool:
 def origin_of(record: PromiseRecord) -> str:
     """Return the id of the root of a promise's call graph."""
     return record.tags.get(TAG_ORIGIN, record.id)
+
+
+def is_gone(record: PromiseRecord) -> bool:
+    """Return whether a record is a tombstone: its promise was purged."""
+    return record.timeout_at == GONE_AT
+
+
+def tombstone(id: str, state: PromiseState, settled_at: int) -> Row:
+    """Return what is left of a purged promise, so that its id is not used again."""
+    return Row(PromiseRecord(id, state, EMPTY, EMPTY, {}, GONE_AT, settled_at, settled_at))
+
+
+def without_payloads(row: Row, now: int) -> Row:
+    """Return a settled call whose payloads are dropped; its headers tell of it.
+
+    Examples
+    --------
+    >>> record = PromiseRecord("a", "resolved", EMPTY, Value({}, b"1"), {}, 9, 1, 2)
+    >>> without_payloads(Row(record), 5).promise.value
+    Value(headers={'dropped': '5'}, data=None)
+    """
+    promise = row.promise
+    return Row(
+        PromiseRecord(
+            promise.id,
+            promise.state,
+            Value(promise.param.headers),
+            Value({**promise.value.headers, HEADER_DROPPED: str(now)}),
+            promise.tags,
+            promise.timeout_at,
+            promise.created_at,
+            promise.settled_at,
+        ),
+        row.task,
+    )
+
+
+def retention_of(tags: dict[str, str]) -> int | None:
+    """Return how long the creator of a call wants it kept, milliseconds; None: as usual.
+
+    Examples
+    --------
+    >>> retention_of({TAG_RETENTION: "1000"}), retention_of({})
+    (1000, None)
+    """
+    text = tags.get(TAG_RETENTION)
+    if text is None:
+        return None
+    return KEPT_FOREVER if text == NEVER_PURGED else int(text)
 
 
 def function_of(row: Row) -> str | None:

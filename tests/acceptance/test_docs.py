@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic_settings import BaseSettings
 
 from tests.acceptance.system import Program, open_system, until
@@ -374,7 +374,7 @@ def test_every_setting_is_described(settings: type[BaseSettings], prefix: str) -
     for name, default, variable in rows:
         assert variable == f"{prefix}{name.upper()}"
         value = fields[name].default
-        if value not in (None, ""):
+        if value not in (None, "") and not isinstance(value, BaseModel):
             said = default.strip("`")
             assert TypeAdapter(type(value)).validate_python(said) == value, name
 

@@ -196,7 +196,7 @@ _NODE_CORE: Final = (
         10,
         "a node whose fence is refused for its version drops the activation",
         "understudy_actors.node.fencing.Fencing.on_refused",
-        swap("status in (404, 409)", "status == 404"),
+        swap("status in (404, 409, 410)", "status == 404"),
         _LOST_TASKS,
     ),
     _mutant(

@@ -113,8 +113,16 @@ _FOLLOWING: Final = (
         None,
         "a find sees the latest state of each row",
         "understudy_store.engines.journaled.view.View._find_in_memory",
-        swap("active.get(id_) or sealed.get(id_)", "sealed.get(id_) or active.get(id_)"),
+        swap("row = active.get(id_)", "row = sealed.get(id_) or active.get(id_)"),
         f"{_FOLLOWER}::test_find_sees_the_last_state_wherever_it_is",
+    ),
+    _mutant(
+        "purged-but-still-found",
+        None,
+        "what is purged is not found, wherever it was before",
+        "understudy_store.engines.journaled.view.View._find_in_memory",
+        swap("id_ not in purged_before", "True"),
+        "tests/unit/store/engines/test_purges.py::test_a_file_does_what_memory_does",
     ),
     _mutant(
         "unseen-while-it-is-written",
@@ -169,7 +177,7 @@ _FOLLOWING: Final = (
         "many rows are brought into the file sooner",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._add",
         swap(
-            "len(self.view.active.rows) >= LAG_ROWS and not self.view.sealed",
+            "self.view.active.size >= LAG_ROWS and not self.view.sealed",
             "not self.view.active.rows",
         ),
         f"{_FOLLOWER}::test_many_rows_are_brought_in_sooner",
@@ -239,7 +247,7 @@ _FOLLOWING: Final = (
         None,
         "under low load, rows are brought into the file a few at a time",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._write_sealed_with_pauses",
-        swap("len(self.view.sealed.rows) <= PAUSED_ROWS_MAX", "not self.view.sealed.rows"),
+        swap("self.view.sealed.size <= PAUSED_ROWS_MAX", "not self.view.sealed.rows"),
         _PAUSES,
     ),
     _mutant(
@@ -247,7 +255,7 @@ _FOLLOWING: Final = (
         None,
         "under high load, rows are brought into the file without pauses",
         "understudy_store.engines.journaled.journaled_table.JournaledTable._write_sealed_with_pauses",
-        swap("len(self.view.sealed.rows) <= PAUSED_ROWS_MAX", "self.view.sealed.rows"),
+        swap("self.view.sealed.size <= PAUSED_ROWS_MAX", "self.view.sealed.rows"),
         f"{_PAUSES}::test_many_rows_are_brought_in_without_pauses",
     ),
     _mutant(

@@ -37,6 +37,7 @@ from tests.mutants import (
     of_progress,
     of_promises,
     of_relay,
+    of_repairs,
     of_replays,
     of_rights,
     of_routing,
@@ -65,6 +66,7 @@ from tests.mutants.trials import Copy, Trial
 _LISTS: Final = (
     of_promises,
     of_relay,
+    of_repairs,
     of_replays,
     of_stored_tasks,
     of_schedules,

@@ -33,7 +33,7 @@ from tests.powerloss.follower import Follower
 from tests.powerloss.recorder import Recorder
 from tests.unit.store.answers import commits_by_writer, committed
 from understudy_store.changes import Changes, Snapshot
-from understudy_store.commands import PromiseSearch
+from understudy_store.commands import PromiseSearch, RetentionRead
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.journaled import journaled_table
 from understudy_store.engines.memory import MemoryEngine
@@ -42,13 +42,21 @@ from understudy_store.engines.sqlite import database, journal
 from understudy_store.errors import StoreFailedError
 from understudy_store.machine import Machine, MachineConfig
 from understudy_store.pending_row import to_pending_row
-from understudy_store.records import Row
+from understudy_store.records import COURSE, PLAN, RetentionRules, Row
 from understudy_store.store import Store, open_store
 
 NAME = "store.db"
 REAL_LOG_KIB = database.LOG_BYTES // 1024
 #: Batches in a file of an earlier schema.
 AGED_BATCHES = 4
+#: what later releases have added
+LATER_INDEXES = ("promise_ended", "promise_kept", "promise_gone")
+LATER_COLUMNS = (
+    *("node", "started_at", "acquired_at", "queued_at", "suspensions", "logged"),
+    *("function", "error", "retention"),
+)
+#: the chance that a batch has a purge
+PURGES = 0.3
 CONFIG = MachineConfig(retry_timeout_ms=20, sweep_max=1000, missed_max=2)
 
 
@@ -132,11 +140,20 @@ class Maker:
             machine.load(self.engine.find(sorted(machine.due_lookups(author.now))))
             machine.sweep(author.now)
             self._see()
+            if author.random.random() < PURGES:
+                self._purge()
             changes = machine.take()
             machine.committed(changes)
             if changes:
                 self._keep(changes)
                 return changes
+
+    def _purge(self) -> None:
+        """Delete some of what has ended; the ids of some of it stay taken."""
+        kind = self.author.random.choice(["values", "graphs", "graphs", "gone"])
+        rules = RetentionRules(0, values=0, idempotency=self.author.random.choice([0, 50]))
+        found = self.engine.search(Read(RetentionRead(kind, rules), self.author.now), 10.0)
+        self.machine.purge(kind, found.ended or [], rules, self.author.now)
 
     def _see(self) -> None:
         for each in self.machine.state.dirty.values():
@@ -147,8 +164,15 @@ class Maker:
     def _keep(self, changes: Changes) -> None:
         self.engine.commit(changes, [], SOLE_EPOCH)
         self.changes.append(changes)
-        written = {row.promise.id: row for row in (*changes.inserted, *changes.updated)}
-        self.states.append(State(in_order(self.engine.load()), self.states[-1].rows | written))
+        written = {
+            row.promise.id: row for row in (*changes.replaced, *changes.inserted, *changes.updated)
+        }
+        purged = frozenset(changes.purged)
+        left = {id_: row for id_, row in self.states[-1].rows.items() if id_ not in purged}
+        self.states.append(State(in_order(self.engine.load()), left | written))
+        for id_ in purged - written.keys():
+            self.author.promises_now.pop(id_, None)
+            self.author.tasks_now.pop(id_, None)
 
 
 def batches_in(states: Sequence[State], snapshot: Snapshot) -> int:
@@ -239,6 +263,15 @@ class Life:
         with closing(sqlite3.connect(path)) as file:
             for column in ("deaths", "cause"):
                 file.execute(f"ALTER TABLE promise DROP COLUMN {column}")
+            indexes = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+            for (name,) in file.execute(indexes).fetchall():
+                if name.startswith("call_") or name in LATER_INDEXES:
+                    file.execute(f"DROP INDEX {name}")
+            for column in LATER_COLUMNS:
+                file.execute(f"ALTER TABLE promise DROP COLUMN {column}")
+            for column in ("plan", "course"):
+                file.execute(f"ALTER TABLE schedule DROP COLUMN {column}")
+            file.execute("DROP TABLE attempt")
             file.execute("DROP INDEX promise_detached")
             file.execute("ALTER TABLE promise RENAME COLUMN slot TO shard")
             file.execute("ALTER TABLE promise DROP COLUMN awaits")
@@ -318,11 +351,33 @@ def _without_deaths(changes: Changes) -> Changes:
     def row_of(row: Row) -> Row:
         if row.task is None:
             return row
-        task = msgspec.structs.replace(row.task, deaths=0, cause=None)
+        task = msgspec.structs.replace(
+            row.task,
+            deaths=0,
+            cause=None,
+            node=None,
+            started_at=None,
+            acquired_at=None,
+            queued_at=None,
+            suspensions=0,
+            logged=0,
+        )
         return msgspec.structs.replace(row, task=task)
 
-    inserted, updated = (list(map(row_of, rows)) for rows in (changes.inserted, changes.updated))
-    return msgspec.structs.replace(changes, inserted=inserted, updated=updated)
+    inserted, updated, replaced = (
+        list(map(row_of, rows)) for rows in (changes.inserted, changes.updated, changes.replaced)
+    )
+    schedules = [
+        msgspec.structs.replace(each, plan=PLAN, course=COURSE) for each in changes.schedules_put
+    ]
+    return msgspec.structs.replace(
+        changes,
+        inserted=inserted,
+        updated=updated,
+        replaced=replaced,
+        attempts=[],
+        schedules_put=schedules,
+    )
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:

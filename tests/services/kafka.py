@@ -54,7 +54,13 @@ class KafkaServer(Server):
         self._file.write_text(properties)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         made = subprocess.run(
-            [*self._command("kafka.tools.StorageTool"), "format", "-t", cluster, "-c", self._file],
+            [
+                *self._command("kafka.tools.StorageTool"),
+                "format",
+                f"--cluster-id={cluster}",
+                "-c",
+                self._file,
+            ],
             capture_output=True,
             text=True,
             timeout=120,

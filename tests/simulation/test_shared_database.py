@@ -37,7 +37,7 @@ def test_brokers_that_share_a_database(block: int) -> None:
         "outages": 2,
         "failovers": 2,
         "database connections cut": 20,
-        "brokers told to leave": 3,
+        "brokers told to leave": 1,
         "waits for a lock": 10,
         "commits": 300,
     }.items():

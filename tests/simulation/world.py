@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from heapq import heappop, heappush
 from typing import Any
 
@@ -296,12 +297,13 @@ class World:
         self.counts["steps"] += 1
         self._run = run
         try:
-            output = run.routine.step(now_ms)
+            # On a loop, coroutines have context variables of their own; here they are given some.
+            output = copy_context().run(run.routine.step, now_ms)
             inlined = inline_call(
                 run.routine,
                 output,
                 lambda _: self._random() < 0.5,
-                lambda quick: quick.step(now_ms),
+                lambda quick: copy_context().run(quick.step, now_ms),
             )
             return StepReport(run, output, True, inlined)
         finally:

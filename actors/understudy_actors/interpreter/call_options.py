@@ -47,3 +47,5 @@ class CallOptions(TypedDict, total=False):
     delay: float | timedelta | None
     #: -100 to 100; a higher one goes first within its group
     priority: int | None
+    #: how long the call graph is kept after its end: "7d", "never", seconds or a timedelta
+    retention: str | float | timedelta | None

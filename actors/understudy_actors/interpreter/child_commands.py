@@ -28,6 +28,7 @@ from understudy_store.records import (
     TAG_ORIGIN,
     TAG_PARENT,
     TAG_PRIORITY,
+    TAG_RETENTION,
     TAG_SCOPE,
     TAG_TARGET,
     TAG_TIMER,
@@ -110,6 +111,8 @@ def call_tags(frame: CallFrame, spec: CallSpec) -> dict[str, str]:
         tags |= spec.tags
     if spec.priority:
         tags[TAG_PRIORITY] = str(spec.priority)
+    if spec.retention:
+        tags[TAG_RETENTION] = spec.retention
     return tags
 
 

@@ -8,7 +8,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from understudy_actors.errors import CommandError, NonDeterminismError, UnreadableError
+from understudy_actors.errors import (
+    CommandError,
+    NonDeterminismError,
+    UnreadableError,
+    check_not_dropped,
+)
 from understudy_actors.interpreter.determinism import (
     are_alike,
     defined_at,
@@ -216,6 +221,7 @@ class ReplayState(msgspec.Struct, eq=False):
         The function does not hear of that: it is no result that this process lacks a key.
         """
         try:
+            check_not_dropped(record)
             return self.values.decode_value(record.value.data, hint)
         except UnreadableError as unreadable:
             self.mismatch = unreadable

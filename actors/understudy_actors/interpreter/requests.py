@@ -177,6 +177,7 @@ class CallSpec(msgspec.Struct, eq=False):
     trace: dict[str, str] | None = None
     delay_ms: int | None = None
     priority: int | None = None
+    retention: str | None = None
 
     @property
     def label(self) -> str:
@@ -228,6 +229,8 @@ class _WithOptions(Request[T_co]):
             The policy for this call, instead of the function's own.
         priority : int
             -100 to 100; a higher one goes first within its group.
+        retention : str, float or timedelta
+            How long a detached call is kept after its end: ``"7d"``, ``"never"``, seconds.
 
         Returns
         -------

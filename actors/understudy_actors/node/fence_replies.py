@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from understudy_actors.errors import CommandError, NonDeterminismError
+from understudy_actors.errors import CommandError, NonDeterminismError, refused
 from understudy_actors.interpreter.determinism import are_alike, call_name, describe
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.step_result import ChildCommand
@@ -53,7 +53,7 @@ def explained(command: ChildCommand, error: CommandError) -> CommandError:
     headers = command.param.headers
     at = f" at {headers[HEADER_SITE]}" if HEADER_SITE in headers else ""
     text = f"{call_name(headers)}{at} ({_shortened(command.id)}) was refused: {error.error}"
-    return CommandError(error.status, text)
+    return refused(error.status, text)
 
 
 def _shortened(id: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from understudy_actors.activation import Activation, Phase, Run
 from understudy_actors.error_classes import error_class
-from understudy_actors.errors import CommandError, NonDeterminismError
+from understudy_actors.errors import CommandError, NonDeterminismError, refused
 from understudy_actors.interpreter.ports import Values
 from understudy_actors.interpreter.step_result import ChildCommand
 from understudy_actors.node import fence_replies
@@ -191,7 +191,7 @@ class Fencing:
             if isinstance(command, PromiseSettle) and reply.status == 404:
                 # The create of this step was refused, which is the reason, and was told.
                 return
-            self._refuse(run, command, CommandError(reply.status, reply.error or "refused"))
+            self._refuse(run, command, refused(reply.status, reply.error or "refused"))
 
     def _refuse(self, run: Run, command: ChildCommand, error: CommandError) -> None:
         """Log that the store refuses a call, and fail whoever waits for it, else its maker."""
@@ -299,7 +299,7 @@ class Fencing:
         if activation.dropped:
             return
         status, text = _status(answer)
-        if status in (404, 409):
+        if status in (404, 409, 410):
             self._state.lose(activation, text or "the lease was lost")
             return
         if status >= 400:
@@ -328,7 +328,7 @@ class Fencing:
     def on_refused(self, activation: Activation, answer: Response | Refused) -> None:
         """Act on the refusal of a request as a whole: the task is lost, or ends with an error."""
         status, text = _status(answer)
-        if status in (404, 409):
+        if status in (404, 409, 410):
             found = answer.reply.promise if isinstance(answer, Response) else None
             is_over = found is not None and found.settled
             self._state.lose(activation, text or "the lease was lost", is_over=is_over)

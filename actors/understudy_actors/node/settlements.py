@@ -92,7 +92,7 @@ class Settlements:
         def on_reply(answer: Response | Refused) -> None:
             record = None
             if isinstance(answer, Response):
-                if answer.reply.status == 404:
+                if answer.reply.status in (404, 410):
                     record = fence_replies.missing(id, self._state.env.values)
                 if answer.reply.promises:
                     record = answer.reply.promises[0]

@@ -40,6 +40,7 @@ from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,
     PromiseOccur,
+    PromisePurge,
     PromiseRegisterCallback,
     PromiseRegisterListener,
     PromiseSearch,
@@ -268,6 +269,8 @@ class Authorization:
                 return case.read((awaited_id, awaiter))
             case PromiseRegisterListener(awaited=awaited_id, address=address):
                 return case.read((awaited_id,)) or case.call(address)
+            case PromisePurge():
+                return case.admin("purge")
             case CallSearch(prefix=prefix):
                 return case.search(prefix, None)
             case PromiseSearch(prefix=prefix, origin=origin):

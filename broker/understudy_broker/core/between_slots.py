@@ -147,7 +147,7 @@ class BetweenSlots:
         """Act on the answer about a listener; return False if it must be asked for again."""
         slot = slot_of_address(command.address)
         assert slot is not None, command.address
-        if reply.status == 404:
+        if reply.status in (404, 410):
             for task_id in self._machine.view.awaiters(command.awaited, slot):
                 self._park(task_id, command.awaited, now)
             self._machine.forget_ask(command.awaited, slot)

@@ -9,6 +9,7 @@ from understudy_broker.core.authorization import GrantOf
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
 from understudy_store.limits import KIB, MIB, Limits
+from understudy_store.records import RetentionRules
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +69,10 @@ class BrokerConfig(msgspec.Struct, frozen=True, kw_only=True):
     #: characters of the name of a function, and of all names of a node
     function_chars_max: int = 256
     functions_chars_max: int = 256 * KIB
+    #: how long what has ended is kept; by default, for ever
+    retention: RetentionRules = RetentionRules()
+    #: the path of the file in which the shell puts what is deleted, before; None: there is none
+    archive: str | None = None
     #: bounds of frames
     frames: FrameLimits = FrameLimits()
     #: bounds of promises

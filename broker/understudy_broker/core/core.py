@@ -94,6 +94,7 @@ from understudy_broker.core.reply_coalescer import ReplyCoalescer
 from understudy_broker.core.reports import Reports
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.requests import RequestHandlers
+from understudy_broker.core.retention import Retention
 from understudy_broker.core.searches import Searches
 from understudy_broker.core.sessions import Sessions
 from understudy_broker.core.slot_moves import SlotMoves
@@ -147,7 +148,7 @@ class BrokerCore:
     stalls
         Which pulses to look at, for shells.
     searches
-        The searches that shells make.
+        The searches that shells make; it has the purges, too.
     expulsions
         For shells that know whose keys are permitted.
     moves
@@ -202,9 +203,10 @@ class BrokerCore:
                 own, machine, sessions, outbox, poll, quotas, forgets, delivery, self._note_input,
                 config,
             )  # fmt: skip
-        self.searches = Searches(config, sessions, flow, outbox, metrics)
+        purges = Retention(config, machine, outbox, own, self._note_input)
+        self.searches = Searches(config, sessions, flow, outbox, metrics, purges)
         reports = Reports(
-            machine, dispatcher, sessions, members, outbox, flow, metrics, authorization
+            machine, dispatcher, sessions, members, outbox, flow, metrics, authorization, quotas
         )
         self._handlers = RequestHandlers(
             machine, sessions, outbox, watches, book, flow, quarantine, metrics, own,
@@ -215,19 +217,16 @@ class BrokerCore:
             dispatcher, sessions, membership, self._poll, relay, self._queue, outbox, flow, metrics,
             quotas, book, config,
         )  # fmt: skip
-        #: when the lookup that is under way was begun; None: none is
+        #: when the lookup that is under way was begun, and its rows, once they are there
         self._lookup_at: int | None = None
-        #: its rows, once they are there
         self._rows: list[Row] | None = None
         #: the sweep left something that is due
-        self._more_due = False
-        self._now = 0
-        #: As in `follow`; the machine learns of it when no lookup is under way.
+        self._more_due, self._now = False, 0
+        #: as in `follow`, until no lookup is under way
         self._ahead_ms: int | None = None
         #: A batch was handed out and is not committed yet; to be read by shells.
         self.committing = False
-        #: Set by a shell whose store may be another broker's by now: nothing is performed or read
-        #: meanwhile, but peers join and leave, and heartbeats are answered.
+        #: Set by a shell whose store may be another's: nothing but hellos and heartbeats is done.
         self.held = False
 
     def start(self, snapshot: Snapshot, now: int, ahead_ms: int = 0) -> None:
@@ -241,6 +240,7 @@ class BrokerCore:
             self._delivery.scheme_of(address).unblock(address, record)
         self._membership.start(now)
         self._poll.start(now)
+        self.searches.retention.start(now)
 
     def follow(self, ahead_ms: int) -> None:
         """Let schedules run by the date that is `ahead_ms` less than `now`, from the next step on.
@@ -391,6 +391,7 @@ class BrokerCore:
                 self._handlers.perform(session, request, now)
         self.metrics.requests += performed
         self.metrics.commands += performed
+        self.searches.retention.perform(now)
         self._tick(now)
         self._more_due = self.machine.sweep(now, looked_up_at)
         self._delivery.settle()
@@ -438,7 +439,7 @@ class BrokerCore:
                 due_at = at
         between_due_at = None if self._between is None else self._between.next_due()
         own_times = (self._poll.next_due(), self._relay.due_at, self._coalescer.due_at)
-        for at in (*own_times, between_due_at):
+        for at in (*own_times, between_due_at, self.searches.retention.due_at()):
             if at is not None and (due_at is None or at < due_at):
                 due_at = at
         return due_at

@@ -135,6 +135,7 @@ class FlowControl:
             wait_ms = self._quotas.arrival(identity, count, size, now)
             if wait_ms:
                 text = f"{identity!r} sends more than its limit in rights.toml allows"
+                self._quotas.note_refused(identity, text, now)
                 return Refused(429, text, corr=request.corr, retry_after_ms=wait_ms)
         session.inflight += 1
         if size:

@@ -84,8 +84,7 @@ class Membership:
         quotas: Quotas,
         config: BrokerConfig,
     ) -> None:
-        self._own = own
-        self._edge_drops = edge_drops
+        self._own, self._edge_drops = own, edge_drops
         self._machine = machine
         self._dispatcher = dispatcher
         self._sessions = sessions

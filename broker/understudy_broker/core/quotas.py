@@ -45,6 +45,8 @@ WORK_MORE: Final = 2_000
 WORK_BURST: Final = 4_096
 #: the shortest time after which a request is sent again, if so much room has come by then
 WAIT_MS_MIN: Final = 100
+#: refusals are told to those who ask for so long
+LATELY_MS: Final = 60_000
 #: after which time something that is full is tried again, milliseconds
 AGAIN_MS: Final = 1_000
 
@@ -114,6 +116,8 @@ class Quotas:
         self._new_schedules: dict[str, set[str]] = {}
         #: identities with `new` promises
         self._with_new: set[str] = set()
+        #: when an identity was last refused something because of a limit, and what it was told
+        self._limited: dict[str, tuple[int, str]] = {}
         #: everything was counted; and no change of that moment is still to come in a batch
         self._is_counted = self._is_exact = False
 
@@ -134,6 +138,19 @@ class Quotas:
         if identity is not None and self._grant_of is not None:
             grant = self._grant_of(identity)
         return NO_QUOTA if grant is None else grant.limits
+
+    def note_refused(self, identity: str | None, text: str, now: int) -> None:
+        """Note that an identity was refused something because of a limit."""
+        if identity is not None and self.is_on:
+            self._limited[identity] = now, text
+
+    def limited(self, now: int) -> list[tuple[str, str, int]]:
+        """Return who was refused something lately: identity, text, and milliseconds since then."""
+        return [
+            (identity, text, now - at)
+            for identity, (at, text) in sorted(self._limited.items())
+            if now - at < LATELY_MS
+        ]
 
     # Rates ---------------------------------------------------------------------------------------
 

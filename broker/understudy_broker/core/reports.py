@@ -9,6 +9,7 @@ from understudy_broker.core.function_schemas import functions_report
 from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.report import groups_report
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.protocol.messages import FunctionsGet, GroupsReport, Response
@@ -29,6 +30,7 @@ class Reports:
         flow: FlowControl,
         metrics: Metrics,
         authorization: Authorization,
+        quotas: Quotas,
     ) -> None:
         self._machine = machine
         self._dispatcher = dispatcher
@@ -38,6 +40,7 @@ class Reports:
         self._flow = flow
         self._metrics = metrics
         self._authorization = authorization
+        self._quotas = quotas
 
     def groups(self, session: Session, corr: int, identity: str | None, now: int) -> None:
         """Reply with the groups of which an identity may know."""
@@ -48,7 +51,11 @@ class Reports:
         if self._authorization.is_on:
             shows = self._authorization.shows_group
             groups = tuple(each for each in report.groups if shows(identity, each.name))
-            report = GroupsReport(groups, report.counters)
+            sees_all = "groups" in self._authorization.grant(identity).admin
+            limited = tuple(
+                each for each in self._quotas.limited(now) if sees_all or each[0] == identity
+            )
+            report = GroupsReport(groups, report.counters, limited)
         self._outbox.reply(session.peer, Response(corr, Reply(200), report))
 
     def functions(self, session: Session, corr: int, command: FunctionsGet, _now: int) -> None:

@@ -48,10 +48,10 @@ from understudy_store.commands import (
     PromiseAnnounce,
     PromiseGet,
     PromiseOccur,
+    PromisePurge,
     PromiseRegisterListener,
     PromiseSearch,
     PromiseSupersede,
-    ReadCommand,
     Reply,
     ScheduleCreate,
     ScheduleSearch,
@@ -139,6 +139,7 @@ class RequestHandlers:
             ScheduleSearch: self._search,
             TaskAttempts: self._search,
             CallSearch: self._search,
+            PromisePurge: self._search,
             TaskCreate: self._apply_for_own_pid,
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,
@@ -162,7 +163,7 @@ class RequestHandlers:
             self._outbox.reply(session.peer, Response(corr, Reply(421, text)))
             return
         if self._has_keys and session.kind != "broker":
-            if not self._permits(session, identity, corr, command):
+            if not self._permits(session, identity, corr, command, now):
                 return
             if identity is not None:
                 own = stamped(own, identity)
@@ -177,7 +178,7 @@ class RequestHandlers:
         self._handlers.get(type(own), self._apply)(session, corr, own, now)
 
     def _permits(
-        self, session: Session, identity: str | None, corr: int, command: AnyCommand
+        self, session: Session, identity: str | None, corr: int, command: AnyCommand, now: int
     ) -> bool:
         """Reply that an identity lacks a right, or has reached a limit; return whether not."""
         refusal = self._authorization.refusal(session, command)
@@ -187,6 +188,7 @@ class RequestHandlers:
         full = self._quota_refusal(identity, own_command(command))
         if full is not None:
             self._metrics.count_limited(_rule_of(own_command(command)))
+            self._quotas.note_refused(identity, full, now)
             self._refuse_full(session, corr, own_command(command), full)
         return full is None
 
@@ -344,7 +346,7 @@ class RequestHandlers:
         else:
             self._outbox.reply(session.peer, Response(corr, reply))
 
-    def _search(self, session: Session, corr: int, command: ReadCommand, now: int) -> None:
+    def _search(self, session: Session, corr: int, command: Any, now: int) -> None:
         """Let the machine check a search; the engine answers it some time after the commit."""
         reply = self._machine.apply(command, now)
         if reply.ok:

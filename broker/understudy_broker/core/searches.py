@@ -11,10 +11,11 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.flow_control import FlowControl
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.retention import Retention
 from understudy_broker.core.search_queue import SearchQueue
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.protocol.messages import Response
-from understudy_store.commands import Reply
+from understudy_store.commands import PromisePurge, Reply
 from understudy_store.engines.base import Read
 
 
@@ -28,6 +29,7 @@ class Searches:
         flow: FlowControl,
         outbox: Outbox,
         metrics: Metrics,
+        retention: Retention,
     ) -> None:
         #: those that wait
         self.queue = queue = SearchQueue(config)
@@ -35,6 +37,10 @@ class Searches:
         self._sessions = sessions
         self._flow = flow
         self._outbox = outbox
+        #: the purges
+        self.retention = retention
+        #: a look of the broker itself is under way
+        self._is_own = False
 
     def take(self) -> Read | None:
         """Return the search to make now; None: there is none, or one is under way.
@@ -42,13 +48,30 @@ class Searches:
         It is to see at least all that was committed before this call. Not to be called while the
         core is held.
         """
+        if self._is_own:
+            return None
         search = self.queue.begin(self._is_gone, self._flow.takes_replies)
-        return None if search is None else Read(search.command, search.now)
+        if search is not None:
+            return Read(self.retention.asked(search.command), search.now)
+        if self.queue.under_way is not None:
+            return None
+        read = self.retention.take()
+        self._is_own = read is not None
+        return read
 
     def answered(self, reply: Reply) -> None:
         """Take the reply to the search that `take` has returned."""
+        if self._is_own:
+            self._is_own = False
+            self.retention.answered(reply)
+            return
         search = self.queue.end()
         session = search.session
+        if isinstance(search.command, PromisePurge):
+            at_once = self.retention.searched(search, reply)
+            if at_once is None:
+                return
+            reply = at_once
         if not self._is_gone(session):
             self._flow.on_searched(session, reply)
             self._outbox.add_urgent(session.peer, Response(search.corr, reply))

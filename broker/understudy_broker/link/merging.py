@@ -21,6 +21,7 @@ from understudy_broker.protocol.messages import (
 from understudy_store.calls import call_cursor, call_place, place_of
 from understudy_store.commands import (
     CallSearch,
+    PromisePurge,
     PromiseSearch,
     Reply,
     ScheduleSearch,
@@ -59,6 +60,8 @@ def merge(command: AnyCommand, answers: Sequence[Answer]) -> Answer:
         return Response(0, _merge_pages(_PAGES[type(command)], replies, command.limit))
     if isinstance(command, CallSearch):
         return Response(0, _merge_calls(command, replies))
+    if isinstance(command, PromisePurge):
+        return Response(0, _merge_purges(command, replies))
     promises = [record for reply in replies for record in reply.promises or ()]
     return Response(0, Reply(replies[0].status, promises=promises))
 
@@ -104,17 +107,39 @@ def _merge_calls(search: CallSearch, replies: Sequence[Reply]) -> Reply:
     return Reply(200, calls=[call for _, call in found], cursor=cursor, counts=counts)
 
 
+def _merge_purges(purge: PromisePurge, replies: Sequence[Reply]) -> Reply:
+    """Merge what brokers have deleted; what a dry run finds beyond a page comes later."""
+    found = sorted(
+        (((each.settled_at, each.id), each) for reply in replies for each in reply.purged or ()),
+        key=_first,
+    )
+    ends = [place for reply in replies if (place := call_place(reply.cursor or "")) is not None]
+    end = min(ends, default=None)
+    if end is not None and purge.dry_run:
+        found = [each for each in found if each[0] <= end]
+    cursor = None if end is None else call_cursor(end)
+    return Reply(200, purged=[record for _, record in found], cursor=cursor)
+
+
 def merge_reports(reports: Iterable[GroupsReport]) -> GroupsReport:
     """Return one report on the groups, from those of several brokers."""
     groups: dict[str, GroupInfo] = {}
     counters: dict[str, int] = {}
+    limited: dict[str, tuple[str, str, int]] = {}
     for report in reports:
+        for each in report.limited:
+            if each[0] not in limited or each[2] < limited[each[0]][2]:
+                limited[each[0]] = each
         for group in report.groups:
             other = groups.get(group.name)
             groups[group.name] = group if other is None else _merge_groups(other, group)
         for name, value in report.counters.items():
             counters[name] = counters.get(name, 0) + value
-    return GroupsReport(tuple(groups[name] for name in sorted(groups)), counters)
+    return GroupsReport(
+        tuple(groups[name] for name in sorted(groups)),
+        counters,
+        tuple(limited[name] for name in sorted(limited)),
+    )
 
 
 def _merge_groups(one: GroupInfo, other: GroupInfo) -> GroupInfo:

@@ -148,10 +148,15 @@ class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """All groups, and the broker's metrics by name."""
+    """All groups, and the broker's metrics by name.
+
+    `limited` names identities that were refused something within the last minute because of a
+    limit: the identity, what it was told last, and for how long that is ago, milliseconds.
+    """
 
     groups: tuple[GroupInfo, ...]
     counters: dict[str, int]
+    limited: tuple[tuple[str, str, int], ...] = ()
 
 
 #: commands that a peer asks for itself

@@ -22,6 +22,7 @@ from understudy_broker.protocol.messages import (
 from understudy_store.commands import (
     CallSearch,
     PromiseAnnounce,
+    PromisePurge,
     PromiseRegisterCallback,
     PromiseRegisterListener,
     PromiseSearch,
@@ -34,7 +35,7 @@ from understudy_store.slots import shared_out as places_shared_out
 
 #: commands that concern all brokers: no id says which
 FOR_ALL: Final = (
-    *(PromiseSearch, TaskSearch, CallSearch, ScheduleSearch),
+    *(PromiseSearch, TaskSearch, CallSearch, PromisePurge, ScheduleSearch),
     *(GroupsGet, TaskHeartbeat),
 )
 #: A map that says more is nonsense, and no later one could be newer.

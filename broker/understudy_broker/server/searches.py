@@ -7,8 +7,11 @@ store answers it on a thread of its own, with a time limit (`Store.search`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from understudy_broker.core.core import BrokerCore
+from understudy_broker.server.archive import append, lines
+from understudy_store.commands import Reply
 from understudy_store.errors import StoreFailedError
 from understudy_store.store import SearchResult, Store
 
@@ -18,14 +21,19 @@ class Searches:
 
     Parameters
     ----------
+    archive
+        The file for what is to be deleted; None: there is none.
     wake
         Wakes the loop. Called on a thread of the store.
     """
 
-    def __init__(self, store: Store, core: BrokerCore, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, core: BrokerCore, wake: Callable[[], None], archive: str | None = None
+    ) -> None:
         self._store = store
         self._core = core
         self._wake = wake
+        self._archive = None if archive is None else Path(archive)
         #: The answer, until the next turn. The store's thread writes it, and it is not asked again
         #: before the loop has taken it, so one thread writes the field at a time.
         self._result: SearchResult | None = None
@@ -52,6 +60,16 @@ class Searches:
             self._core.searches.answered(result)
 
     def _on_done(self, result: SearchResult) -> None:
-        """Leave the answer for the loop; called on a thread of the store."""
+        """Leave the answer for the loop; called on a thread of the store.
+
+        What is to be deleted is in the archive by then, or is not deleted.
+        """
+        if self._archive is not None and isinstance(result, Reply) and result.ended:
+            try:
+                if data := lines(result.ended):
+                    append(self._archive, data)
+            except OSError as error:
+                why = f"nothing was deleted: the archive {self._archive}: {error.strerror}"
+                result = Reply(503, why)
         self._result = result
         self._wake()

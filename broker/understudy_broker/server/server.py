@@ -134,7 +134,7 @@ class Server:
         #: the loop attends to what is asked of a distant store
         self._attends = store.is_remote and transport.waits_for_descriptors
         self._commits = GroupCommit(store, self._core, self._wake, attended=self._attends)
-        self._searches = Searches(store, self._core, self._wake)
+        self._searches = Searches(store, self._core, self._wake, config.archive)
         #: None: this broker owns all slots
         self.slot_link: SlotLink | None = None
         if config.slots is not None:

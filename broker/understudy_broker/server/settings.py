@@ -47,6 +47,7 @@ from understudy_broker.monitoring.address import DEFAULT_ADDRESS as DEFAULT_METR
 from understudy_broker.monitoring.address import Place, parse_place
 from understudy_broker.protocol.frames import FrameLimits
 from understudy_broker.protocol.messages import SlotMap
+from understudy_broker.server.retention_settings import RetentionSettings
 from understudy_broker.server.start import Wanted
 from understudy_store.limits import KIB, MIB, Limits
 
@@ -148,6 +149,8 @@ class BrokerSettings(BaseSettings):
     #: schedules, and those among them whose cron lines say seconds
     schedules_max: int = Field(_CORE.limits.schedules_max, ge=0)
     second_schedules_max: int = Field(_CORE.limits.second_schedules_max, ge=0)
+    #: How long what has ended is kept: the table ``[retention]``, see `retention_settings`.
+    retention: RetentionSettings = RetentionSettings()
     #: bytes that wait for one peer to read them; beyond, the peer is dropped
     outgoing_bytes_max: int = Field(_CORE.outgoing_bytes_max, ge=1 * MIB)
 
@@ -277,6 +280,8 @@ class BrokerSettings(BaseSettings):
             peers_max=self.peers_max,
             inflight_max=self.inflight_max,
             search_ms=round(self.search_s * 1000),
+            retention=self.retention.rules(),
+            archive=self.retention.archive_path,
             outgoing_bytes_max=self.outgoing_bytes_max,
             frames=FrameLimits(frame_bytes_max=self.frame_bytes_max),
             limits=Limits(
@@ -309,7 +314,10 @@ def load_settings(
     raw = _read_file(path) if config is not None or path.is_file() else {}
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     wanted = given.get("name") or os.environ.get(ENV_PREFIX + "NAME")
-    found = _find_table(raw, None if wanted is None else str(wanted), path)
+    found = _find_table(raw.get("broker", {}), None if wanted is None else str(wanted), path)
+    if "retention" in raw:
+        # One for all brokers of the file, unless a table of theirs has its own.
+        found.settings.setdefault("retention", raw["retention"])
     sources = _Sources(given, found.settings, path)
     # Clients look for their broker there, so it listens there unless told otherwise.
     url = os.environ.get(URL_ENV)
@@ -343,7 +351,9 @@ def load_settings(
     if settings.shares_database:
         _check_reachable(settings, sources)
     _check_secure(settings, sources)
-    return settings.one_of(found.deployment).read_from(path if raw else None)
+    return settings.one_of(found.deployment).read_from(
+        path if raw.get("broker", {}) or "retention" in raw else None
+    )
 
 
 # The file ----------------------------------------------------------------------------------------
@@ -363,10 +373,10 @@ class _Found(NamedTuple):
     deployment: Deployment | None = None
 
 
-def _read_file(path: Path) -> object:
-    """Return what a file has under ``broker``: a table, an array of tables, or something wrong."""
+def _read_file(path: Path) -> dict[str, Any]:
+    """Return what a file has."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")).get("broker", {})
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

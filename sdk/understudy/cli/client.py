@@ -227,6 +227,11 @@ class Client:
         replies = self.commands([TaskGet(id) for id in ids])
         return [each for each in replies if isinstance(each, Reply) and each.task is not None]
 
+    def promises_of(self, ids: Iterable[str]) -> list[PromiseRecord]:
+        """Read those of the promises that exist."""
+        replies = self.commands([PromiseGet(id) for id in ids])
+        return [each.promise for each in replies if isinstance(each, Reply) and each.promise]
+
     def attempts_of(self, ids: Iterable[str]) -> dict[str, list[AttemptRecord]]:
         """Read the attempt logs of tasks, by id; one after the other, because each is a search."""
         return {id: self.command(TaskAttempts(id)).attempts or [] for id in ids}

@@ -92,6 +92,11 @@ class EdgeKeeper:
         The file with its other options, as for ``understudy edge``.
     variables
         What its environment has beyond that of this process.
+    command
+        Makes the command of another program that is kept instead, from its address and the
+        broker's.
+    name
+        The name of that, for messages.
     """
 
     def __init__(
@@ -100,10 +105,13 @@ class EdgeKeeper:
         say: Callable[[str], None],
         config: Path | None = None,
         variables: Mapping[str, str] = NO_VARIABLES,
+        command: Callable[[str, str], list[str]] | None = None,
+        name: str = "edge",
     ) -> None:
+        self._command = command or (lambda listen, url: edge_command(listen, url, config))
+        self._name = name
         self._variables = dict(variables)
         self._listen = listen
-        self._config = config
         self._say = say
         self._lifeline = Lifeline()
         self._stopping = threading.Event()
@@ -117,7 +125,7 @@ class EdgeKeeper:
         self._thread = threading.Thread(
             target=self._keep,
             args=(connect_address(url),),
-            name="understudy-edge-keeper",
+            name=f"understudy-{self._name}-keeper",
             daemon=True,
         )
         self._thread.start()
@@ -143,12 +151,13 @@ class EdgeKeeper:
                 return
             decision = history.exited(time.monotonic(), code)
             if isinstance(decision, GiveUp):
-                self._say(f"no edge at {self._listen}: {decision.reason}")
+                self._say(f"no {self._name} at {self._listen}: {decision.reason}")
                 return
             if not said:
                 said = True
                 self._say(
-                    f"the edge at {self._listen} has ended; it is started again until it stays"
+                    f"the {self._name} at {self._listen} has ended; it is started again until it "
+                    "stays"
                 )
             self._stopping.wait(decision.delay_s)
 
@@ -157,7 +166,7 @@ class EdgeKeeper:
         fd = self._lifeline.child_fd
         try:
             self._process = subprocess.Popen(
-                edge_command(self._listen, url, self._config),
+                self._command(self._listen, url),
                 env={**os.environ, **self._variables, LIFELINE_ENV: str(fd)},
                 pass_fds=(fd,),
                 # The terminal's Ctrl-C must reach only this process, which stops the edge.

@@ -69,7 +69,7 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), EXIT_USAGE
     if type(error).__name__ in _USAGE_ERRORS:
         return str(error), EXIT_USAGE
-    if isinstance(error, CommandError) and error.status == 404:
+    if isinstance(error, CommandError) and error.status in (404, 410):
         kind = error.error.partition(" ")[0]
         advice = f". To list them: understudy {kind}s search" if kind in _SEARCHABLE else ""
         return f"{error.error}{advice}", EXIT_FAILED

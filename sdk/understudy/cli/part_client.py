@@ -104,15 +104,23 @@ class PartClient:
 
     def tasks_of(self, ids: Iterable[str]) -> list[Reply]:
         """Read the tasks of those promises that have one, with their progress."""
+        return [each for each in self._read(ids, TaskGet) if each.task is not None]
+
+    def promises_of(self, ids: Iterable[str]) -> list[PromiseRecord]:
+        """Read promises, without those of brokers that are away."""
+        return [each.promise for each in self._read(ids, PromiseGet) if each.promise is not None]
+
+    def _read(self, ids: Iterable[str], command: Callable[[str], AnyCommand]) -> list[Reply]:
+        """Ask for each id the broker that has it, if that one answers."""
         wanted: dict[str, list[AnyCommand]] = {}
         for id in ids:
             owner = self._owner(id)
             if owner is not None and owner.report is not None:
-                wanted.setdefault(owner.name, []).append(TaskGet(id))
+                wanted.setdefault(owner.name, []).append(command(id))
         replies = []
         for status in self._present:
             replies += self._ask(status, wanted.get(status.name, []))
-        return [each for each in replies if each.task is not None]
+        return replies
 
     def _pages(self, search: Callable[[str | None], AnyCommand]) -> Iterator[Reply]:
         for status in self._present:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 from understudy.cli.errors import UsageError
-from understudy.views.times import duration, moment
+from understudy.views.times import duration, given_moment, given_seconds, moment
 
 __all__ = ["duration", "moment", "now_ms", "parse_moment", "parse_seconds"]
 
@@ -28,13 +27,8 @@ def parse_seconds(text: str | None, option: str) -> float | None:
     """
     if text is None:
         return None
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-    number = text.rstrip("smhd")
-    try:
-        value = float(number) * units[text[len(number) :] or "s"]
-    except (ValueError, KeyError):
-        value = -1.0
-    if not 0 <= value < float("inf"):
+    value = given_seconds(text)
+    if value is None:
         raise UsageError(
             f"{option} {text!r} is not a time: write seconds (90), or a number with a unit "
             "(500ms, 10m, 2h, 7d)"
@@ -57,16 +51,10 @@ def parse_moment(text: str | None, option: str) -> int | None:
     """
     if text is None:
         return None
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            ago_s = parse_seconds(text, option)
-        except UsageError:
-            raise UsageError(
-                f"{option} {text!r} is neither a moment (2026-01-31T12:00) nor so long ago (90, "
-                "10m, 2h, 7d)"
-            ) from None
-        assert ago_s is not None
-        return now_ms() - round(ago_s * 1000)
-    return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)
+    value = given_moment(text, now_ms())
+    if value is None:
+        raise UsageError(
+            f"{option} {text!r} is neither a moment (2026-01-31T12:00) nor so long ago (90, 10m, "
+            "2h, 7d)"
+        )
+    return value

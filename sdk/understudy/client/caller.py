@@ -16,7 +16,7 @@ from understudy.errors import ConfigurationError
 from understudy.handle import Handle, Handles, in_async_code
 from understudy.options import Options, check_home
 from understudy.registry import Function, Registry
-from understudy_actors.errors import CommandError
+from understudy_actors.errors import CommandError, check_not_dropped
 from understudy_store.addresses import poll
 from understudy_store.commands import PromiseCancel, PromiseCreate
 from understudy_store.records import RESOLVED, PromiseRecord
@@ -173,6 +173,7 @@ class Caller:
 
         def decode(record: PromiseRecord) -> Any:
             if record.state == RESOLVED:
+                check_not_dropped(record)
                 hint = None if function is None else function.result_hint
                 return values.decode_value(record.value.data, hint)
             raise values.settled_error(record)

@@ -63,6 +63,7 @@ def client_call(
     spec.tags = options.tags
     spec.target = target or options.target or (function and function.target) or env.target
     spec.priority = options.priority
+    spec.retention = options.retention
     timeout_s = options.timeout_s
     if timeout_s is None and function is not None:
         timeout_s = function.timeout_s

@@ -23,6 +23,7 @@ from understudy.registry import Function, Registry, called_already, key_of
 from understudy.retry import Exponential, Retry, from_wire
 from understudy.tracing import current as current_tracing
 from understudy.values import Codec
+from understudy_actors.errors import check_not_dropped
 from understudy_actors.interpreter.child_commands import outside
 from understudy_actors.interpreter.ports import FunctionLike, RetryPolicy
 from understudy_actors.interpreter.tracing import NO_TRACING, Tracing
@@ -94,6 +95,7 @@ class NodeValues:
             return DeadlineExceededError(record.id)
         if record.state == CANCELED:
             return CanceledError(record.id)
+        check_not_dropped(record)
         if record.value.data is None:
             return UnderstudyError(f"promise {record.id!r} was rejected without a reason")
         return self.codec.decode_error(record.value.data)

@@ -40,6 +40,8 @@ _FOUND: Final = 200
 _HELD: Final = 409
 #: Status of a reply about a task that does not exist.
 _MISSING: Final = 404
+#: status of a command about a promise that was deleted
+_PURGED: Final = 410
 
 
 class PendingRequests:
@@ -224,7 +226,7 @@ class PendingRequests:
         def on_reply(answer: Answer) -> None:
             self.unanswered.pop(acquired, None)
             reply = answer.reply if isinstance(answer, Response) else None
-            is_gone = reply is not None and reply.status in (_MISSING, _HELD)
+            is_gone = reply is not None and reply.status in (_MISSING, _HELD, _PURGED)
             error = None if is_gone else refusal(answer)
             if error is not None:
                 self.fail((acquired,), error)

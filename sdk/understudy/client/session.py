@@ -309,7 +309,13 @@ class ClientSession:
                 return
 
     def configure(
-        self, *, group: str | None, id: str | None, url: str | None, concurrency: int | None
+        self,
+        *,
+        group: str | None,
+        id: str | None,
+        url: str | None,
+        concurrency: int | None,
+        metrics: Place | None,
     ) -> None:
         """Change what is not None; see `Runtime.configure`. The values have been checked."""
         if self.started:
@@ -335,6 +341,8 @@ class ClientSession:
             self.name = fresh_id(group)
         if concurrency is not None:
             self.config = msgspec.structs.replace(self.config, concurrency=concurrency)
+        if metrics is not None:
+            self.metrics = metrics
 
     def stop(self, timeout_s: float) -> None:
         """Stop spawned nodes, the connection and the embedded broker, in this order.

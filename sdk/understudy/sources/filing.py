@@ -33,6 +33,8 @@ SHOWN_BYTES_MAX: Final = 200
 #: Statuses of a command that will never be carried out as it is.
 _HOPELESS: Final = frozenset({400, 413})
 _CREATED: Final = 201
+#: status of what is about a promise that was deleted
+_PURGED: Final = 410
 #: ids that a record may try; only somebody who takes them on purpose gets a source so far
 _IDS_MAX: Final = 9
 
@@ -119,10 +121,13 @@ class Filing:
             Poison("other-call", f"has the id {found.id!r}, which belongs to {what}", None)
         )
 
-    def _refused(self, command: Command, error: BaseException) -> Command | Later:
+    def _refused(self, command: Command, error: BaseException) -> Command | Filed | Later:
         status = getattr(error, "status", None) if isinstance(error, CommandError) else None
         if isinstance(error, PayloadTooLargeError):
             status = 413
+        if status == _PURGED:
+            # The message is a repetition of one whose call has ended long ago.
+            return "known" if self.poison is None else "poison"
         if status not in _HOPELESS or isinstance(command, PromiseSettle):
             return Later(command, str(error) or type(error).__name__)
         if self.poison is not None:

@@ -39,5 +39,9 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
             }
             for group in report.groups
         ],
+        "limited": [
+            {"identity": identity, "text": text, "ago_ms": ago_ms}
+            for identity, text, ago_ms in report.limited
+        ],
         "counters": report.counters,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from understudy.values.seals import key_id
@@ -161,6 +162,17 @@ def failure_notes(record: PromiseRecord) -> list[str]:
     """Return the notes that were added to the exception."""
     found = failure(record)
     return [] if found is None else [str(note) for note in found.get("notes", ())]
+
+
+def without_id(text: str, id_: str) -> str:
+    """Return a text with ``…`` for an id, so that texts on many calls can be the same.
+
+    Examples
+    --------
+    >>> without_id("NonDeterminismError: a.1: the history of 'a'", "a")
+    "NonDeterminismError: ….1: the history of '…'"
+    """
+    return re.sub(rf"(?<![\w-]){re.escape(id_)}(?![\w-])", "…", text)
 
 
 def node_of(task: TaskRecord) -> str | None:

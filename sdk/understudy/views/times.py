@@ -44,3 +44,37 @@ def clock_time(epoch_ms: int) -> str:
     local = datetime.fromtimestamp(epoch_ms / 1000).astimezone()
     is_today = local.date() == datetime.now(local.tzinfo).date()
     return f"{local:%H:%M:%S}" if is_today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def given_seconds(text: str) -> float | None:
+    """Convert ``"90"``, ``"1.5s"``, ``"500ms"``, ``"10m"``, ``"2h"`` or ``"7d"`` to seconds.
+
+    Returns
+    -------
+    None, if it is no time.
+    """
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number = text.rstrip("smhd")
+    try:
+        value = float(number) * units[text[len(number) :] or "s"]
+    except (ValueError, KeyError):
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
+def given_moment(text: str, now_ms: int) -> int | None:
+    """Convert a moment (``2026-01-31T12:00``), or how long ago it was, to epoch milliseconds.
+
+    Returns
+    -------
+    None, if it is neither.
+    """
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        ago_s = given_seconds(text)
+        return None if ago_s is None else now_ms - round(ago_s * 1000)
+    try:
+        return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)
+    except OverflowError:
+        return None

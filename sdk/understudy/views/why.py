@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from understudy.obstacles import halt_text, lacks_text, retry_text, why_queued
 from understudy.views.call_graph import Node
 from understudy.views.progress import progress_text
-from understudy.views.records import failure, node_of
+from understudy.views.records import failure, node_of, without_id
 from understudy.views.times import clock_time, duration
+from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
     DETACHED,
@@ -32,6 +33,7 @@ from understudy_store.records import (
     TRUE,
     PromiseRecord,
     TaskRecord,
+    origin_of,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +47,12 @@ NAMED: Final = 3
 REASONS_MAX: Final = 10
 #: calls that one explanation looks at
 CALLS_MAX: Final = 10_000
+#: what is said of calls that have ended their processes
+_DEADLY: Final = "find out why before it goes on: it may end the next process, too"
+#: running calls, and suspended ones, that the explanation of a group looks at
+BUSY_MAX: Final = 500
+#: Characters of a cause in a command. It is looked for anywhere in the causes of tasks.
+CAUSE_CHARS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +136,7 @@ def explain_call(id_: str, facts: Facts) -> Explanation:
     if record.settled:
         return Explanation(f"{name} {_ending(record)}")
     for_ms = duration(facts.now_ms - record.created_at)
-    found = _merged(_Walk(facts).reasons(id_))
+    found = _merged(_Walk(facts).reasons(id_), root=origin_of(record))
     below = {each for reason in found for each in reason.ids} - {id_}
     if not found:
         return Explanation(f"{name} has been pending for {for_ms}, and nothing keeps it")
@@ -205,7 +213,7 @@ class _Walk:
             return below, None if below else self._without_task(record)
         if task.state == "suspended":
             awaited = {*below, *task.awaits}
-            lost = None if awaited else Reason("is about to go on: what it waited for has ended")
+            lost = None if awaited else _waits_elsewhere(task)
             return sorted(awaited), lost
         if task.state == "acquired":
             steps = [each for each in below if self._is_local(each)]
@@ -215,6 +223,8 @@ class _Walk:
             return others, None if waits else self._running(task, steps)
         if task.state == "halted":
             text, _, _ = halt_text(task).partition("; to let it run")
+            if task.deaths:
+                text = f"{text}; {_DEADLY}"
             return (), Reason(text, f"understudy tasks continue {shlex.quote(id_)}")
         return (), self._queued(record, task)
 
@@ -293,6 +303,13 @@ class _Walk:
             return Reason(f"waits in the queue: {why}", start if starts else "")
         if group is None:
             return Reason(f"waits in the queue of group {name}")
+        for node in group.nodes:
+            if node.name == _only_node(task):
+                busy = f"; for {duration(node.blocked_ms)} {node.blocked}" if node.blocked else ""
+                return Reason(
+                    f"waits for node {node.name}, which alone may have it and has {node.held:,} "
+                    f"tasks in hand{busy}"
+                )
         return Reason(f"waits in the queue of group {name}: {_load(group)}", _more_nodes(group))
 
 
@@ -318,7 +335,15 @@ def explain_group(name: str, facts: Facts) -> Explanation:
         reasons += _of_nodes(group)
         for function, version, count in group.unserved:
             reasons.append(Reason(f"{_tasks(count)}: {lacks_text(group, function, version)}"))
-    reasons += _of_tasks(facts)
+    reasons += _of_tasks(name, facts)
+    reasons += [
+        Reason(f"{duration(ago_ms)} ago a caller was refused something: {text}")
+        for _, text, ago_ms in facts.report.limited
+    ]
+    reasons += _of_one_node(facts)
+    reasons += _of_steps(facts)
+    reasons += _of_functions(group, facts)
+    reasons += _of_suspended(facts)
     state = f"Group {name}: {len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"
     if group is not None and queued:
         state = f"{state}, {_tasks(queued)}, the oldest for {duration(group.waiting_ms)}"
@@ -343,21 +368,125 @@ def _of_nodes(group: GroupInfo) -> Iterable[Reason]:
         yield Reason(_load(group), _more_nodes(group))
 
 
-def _of_tasks(facts: Facts) -> Iterable[Reason]:
+def _of_tasks(name: str, facts: Facts) -> Iterable[Reason]:
     """Yield why tasks are parked, and why they are tried again."""
     parked: dict[str, list[str]] = {}
     failed: dict[str, list[str]] = {}
     for task in facts.tasks.values():
-        cause = task.cause or "somebody has halted them"
+        # Causes that differ in the id alone are one.
+        cause = without_id(task.cause, task.id) if task.cause else "somebody has halted them"
         if task.state == "halted":
             parked.setdefault(cause, []).append(task.id)
         elif task.state == PENDING and task.failures:
             failed.setdefault(cause.partition(": ")[2] or cause, []).append(task.id)
     for cause, ids in sorted(parked.items(), key=lambda item: -len(item[1])):
-        advice = f"understudy tasks continue {' '.join(map(shlex.quote, ids[:NAMED]))}"
-        yield Reason(f"{_count(ids)} parked: {cause}", advice, tuple(ids))
+        is_known = facts.tasks[ids[0]].cause is not None
+        advice = _for_all("continue", name, ids, cause if is_known else None)
+        warning = f"; {_DEADLY}" if facts.tasks[ids[0]].deaths else ""
+        yield Reason(f"{_count(ids)} parked: {cause}{warning}", advice, tuple(ids))
     for cause, ids in sorted(failed.items(), key=lambda item: -len(item[1])):
-        yield Reason(f"{_count(ids)} tried again: {cause}", "", tuple(ids))
+        yield Reason(
+            f"{_count(ids)} tried again: {cause}", _for_all("retry", name, ids, cause), tuple(ids)
+        )
+
+
+def _of_steps(facts: Facts) -> Iterable[Reason]:
+    """Yield why steps of running calls are tried again."""
+    failed: dict[str, list[str]] = {}
+    for task in _longest(facts, "acquired"):
+        _, is_failure, said = progress_text(facts.progress.get(task.id)).partition(" failed: ")
+        if is_failure:
+            cause = without_id(said.partition("; the next one")[0], task.id)
+            failed.setdefault(cause, []).append(task.id)
+    for cause, ids in sorted(failed.items(), key=lambda item: -len(item[1])):
+        calls = "a step of 1 call is" if len(ids) == 1 else f"steps of {len(ids):,} calls are"
+        text = f"{calls} tried again: {cause}"
+        yield Reason(text, f"understudy why {shlex.quote(ids[0])}", tuple(ids))
+
+
+def _of_one_node(facts: Facts) -> Iterable[Reason]:
+    """Yield how many tasks wait for a node that alone may have them, whoever else has room."""
+    now = facts.now_ms
+    names = Counter(
+        _only_node(each)
+        for each in facts.tasks.values()
+        if each.state == PENDING and (each.retry_at or 0) <= now
+    )
+    for name, count in names.most_common():
+        if name is not None and count > 1:
+            yield Reason(f"{_tasks(count)} for node {name}, which alone may have them")
+
+
+def _of_functions(group: GroupInfo | None, facts: Facts) -> Iterable[Reason]:
+    """Yield the function that keeps the nodes busy while others wait, if it is most of them."""
+    if group is None or not group.queued or any(map(_has_room, group.nodes)):
+        return
+    tasks = [each for each in _longest(facts, "acquired") if each.id in facts.records]
+    names = Counter(Node(facts.records[each.id]).name for each in tasks)
+    for name, count in names.most_common(1):
+        if count * 2 > len(tasks):
+            first = next(each for each in tasks if Node(facts.records[each.id]).name == name)
+            began = first.started_at or facts.records[first.id].created_at
+            yield Reason(
+                f"most tasks in hand are calls of {name}: {count:,} of {len(tasks):,}; the oldest, "
+                f"{first.id}, began {duration(facts.now_ms - began)} ago",
+                f"understudy why {shlex.quote(first.id)}",
+            )
+
+
+def _of_suspended(facts: Facts) -> Iterable[Reason]:
+    """Yield how many calls of the group wait for others, and the one to ask about."""
+    tasks = _longest(facts, "suspended")
+    if tasks:
+        calls = "1 call waits" if len(tasks) == 1 else f"{len(tasks):,} calls wait"
+        began = tasks[0].started_at
+        since = "" if began is None else f", the oldest since {duration(facts.now_ms - began)}"
+        advice = f"understudy why {shlex.quote(tasks[0].id)}"
+        more = "" if facts.is_whole else " or more"
+        yield Reason(f"{calls}{more} for other calls or promises{since}", advice)
+
+
+def _longest(facts: Facts, state: str) -> list[TaskRecord]:
+    """Return the tasks in a state, the one that began first in front."""
+    found = [each for each in facts.tasks.values() if each.state == state]
+    return sorted(found, key=lambda each: (each.started_at or facts.now_ms, each.id))
+
+
+def _waits_elsewhere(task: TaskRecord) -> Reason:
+    """Say of a suspended call with nothing pending below it what that may mean."""
+    if task.resumes:
+        return Reason("is about to go on: what it waited for has ended")
+    return Reason(
+        "waits for a call or promise that another call has made, by an id of its own; or it is "
+        "about to go on. The oldest call of its group most likely made it",
+        f"understudy why --group {shlex.quote(_group_of(task))}",
+    )
+
+
+def _only_node(task: TaskRecord) -> str | None:
+    """Return the name of the node that alone may have a task; None: any node of its group."""
+    try:
+        target = parse_target(task.target)
+    except InvalidAddressError:
+        return None
+    return target.node if target.cast == "uni" else None
+
+
+def _group_of(task: TaskRecord) -> str:
+    """Return the name of the group that a task is for."""
+    try:
+        return parse_target(task.target).group
+    except InvalidAddressError:
+        return task.target
+
+
+def _for_all(action: str, group: str, ids: Sequence[str], cause: str | None) -> str:
+    """Return the one command for all tasks of a group that have one cause."""
+    command = f"understudy tasks {action}"
+    if len(ids) == 1 or cause is None:
+        return f"{command} {' '.join(map(shlex.quote, ids[:NAMED]))}"
+    text = max(cause.split("…"), key=len).strip()[:CAUSE_CHARS]
+    return f"{command} --group {shlex.quote(group)} --cause {shlex.quote(text)}"
 
 
 def _count(ids: Sequence[str]) -> str:
@@ -399,8 +528,14 @@ def _more_nodes(group: GroupInfo) -> str:
     )
 
 
-def _merged(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Tell equal reasons once, the one that keeps most calls first."""
+def _merged(reasons: Iterable[Reason], root: str) -> tuple[Reason, ...]:
+    """Tell equal reasons once, the one that keeps most calls first.
+
+    Parameters
+    ----------
+    root
+        The root of the call graph. What helps one of its calls helps many by its id.
+    """
     ids: dict[str, list[str]] = {}
     advice: dict[str, str] = {}
     counts: Counter[str] = Counter()
@@ -408,6 +543,11 @@ def _merged(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
         ids.setdefault(reason.text, []).extend(reason.ids)
         advice.setdefault(reason.text, reason.advice)
         counts[reason.text] += 1
+    for text, kept in ids.items():
+        if len(kept) > 1:
+            for action in ("continue", "retry"):
+                if advice[text].startswith(f"understudy tasks {action} "):
+                    advice[text] = f"understudy calls {action} {shlex.quote(root)}"
     return tuple(
         Reason(text, advice[text], tuple(ids[text])) for text, _ in counts.most_common(REASONS_MAX)
     )

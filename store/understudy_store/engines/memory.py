@@ -18,14 +18,18 @@ from understudy_store.calls import call_cursor, call_of, call_place, counted, is
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import (
     CallSearch,
+    PromisePurge,
     PromiseSearch,
     Reply,
+    RetentionRead,
     ScheduleSearch,
     TaskAttempts,
     TaskPreload,
     TaskSearch,
 )
 from understudy_store.engines.base import SOLE_EPOCH, Read, fenced
+from understudy_store.engines.ended import ended
+from understudy_store.engines.memory_history import MemoryHistory
 from understudy_store.engines.searches import (
     call_bytes,
     page,
@@ -43,6 +47,7 @@ from understudy_store.records import (
     ScheduleRecord,
     TaskRecord,
     forgotten_attempt,
+    is_gone,
     origin_of,
 )
 
@@ -140,6 +145,8 @@ class MemoryEngine:
                 raise StoreError(f"an updated promise does not exist: {id_}")
 
     def _write(self, changes: Changes) -> None:
+        if changes.purged:
+            self._purge(changes)
         for row in changes.inserted:
             branch = row.promise.tags.get(TAG_BRANCH)
             if branch is not None:
@@ -166,6 +173,27 @@ class MemoryEngine:
             of_task.pop(forgotten_attempt(attempt.n) or 0, None)
         self._now = max(self._now, changes.now)
 
+    def _purge(self, changes: Changes) -> None:
+        gone = frozenset(changes.purged)
+        branches: dict[str, None] = {}
+        for id_ in gone:
+            row = self._rows.pop(id_, None)
+            self._attempts.pop(id_, None)
+            branch = None if row is None else row.promise.tags.get(TAG_BRANCH)
+            if branch is not None:
+                branches[branch] = None
+        for branch in branches:
+            left = [each for each in self._branches[branch] if each not in gone]
+            if left:
+                self._branches[branch] = left
+            else:
+                del self._branches[branch]
+        for row in changes.replaced:
+            self._rows[row.promise.id] = row
+            branch = row.promise.tags.get(TAG_BRANCH)
+            if branch is not None:
+                self._branches.setdefault(branch, []).append(row.promise.id)
+
     def _answer(self, read: Read, until: float = inf) -> Reply:
         command = read.command
         match command:
@@ -181,6 +209,8 @@ class MemoryEngine:
                 return Reply(200, attempts=[attempt for _, attempt in found])
             case CallSearch():
                 return self._search_calls(command, read.now, until)
+            case PromisePurge() | RetentionRead():
+                return ended(self._history(until), command, read.now)
             case ScheduleSearch():
                 return self._search_schedules(command, until)
 
@@ -213,6 +243,7 @@ class MemoryEngine:
             projected(row.promise, now)
             for row in self._all(self._rows, until)
             if _in_page(row.promise.id, command.prefix, command.cursor)
+            and not is_gone(row.promise)
             and (command.origin is None or origin_of(row.promise) == command.origin)
             and command.tags.items() <= row.promise.tags.items()
         )
@@ -256,6 +287,13 @@ class MemoryEngine:
             lambda each: call_bytes(each[1]),
         )
         return Reply(200, calls=[call for _, call in items], cursor=cursor, counts=counts)
+
+    def _history(self, until: float) -> MemoryHistory:
+        rows = list(self._all(self._rows, until))
+        with self._lock:
+            awaiters = {each for of_one in self._callbacks.values() for each in of_one}
+            owed = {id_ for id_, _ in self._unblocks}
+        return MemoryHistory(rows, awaiters | owed)
 
     def _search_schedules(self, command: ScheduleSearch, until: float) -> Reply:
         matching = (

@@ -165,6 +165,9 @@ def take(s: State) -> Changes:
         s.schedules_dirty = {}
     if s.attempts:
         changes.attempts, s.attempts = s.attempts, []
+    if s.purged:
+        changes.purged, s.purged = s.purged, []
+        changes.replaced, s.replaced = s.replaced, []
     for settled in s.leaving:
         del s.promises[settled]
     s.leaving = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any, Final
 
 from understudy_store import commands as c
@@ -17,6 +18,7 @@ from understudy_store.machine import (
     leases,
     occurrences,
     promises,
+    purges,
     recovery,
     schedule_runs,
     schedules,
@@ -36,7 +38,10 @@ from understudy_store.machine.timers import NEVER
 from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.machine.validation import Refusal
 from understudy_store.machine.view import MachineView
-from understudy_store.records import PromiseRecord, Row
+from understudy_store.records import (
+    PromiseRecord,
+    Row,
+)
 
 # Any, because each function takes the command of its own row.
 _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
@@ -65,6 +70,7 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.TaskSearch: tasks.search,
     c.TaskAttempts: tasks.attempts,
     c.CallSearch: tasks.search_calls,
+    c.PromisePurge: tasks.search_purge,
     c.ScheduleCreate: schedules.create,
     c.SchedulePut: schedules.put,
     c.ScheduleUpdate: schedules.update,
@@ -98,6 +104,8 @@ class Machine:
         self.view: Final = MachineView(self.state)
         #: where nodes run: whoever knows it notes it, for the attempt log
         self.hosts: Final = self.state.hosts
+        #: deletes what an engine has found to be due: see `purges.purge`
+        self.purge: Final = partial(purges.purge, self.state)
 
     # ---- history and restart --------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from understudy_store.records import (
     EMPTY,
     PENDING,
     PROMISE_STATES,
+    PROMISE_WORDS,
     TAG_BRANCH,
     TAG_DELAY,
     TAG_PRIORITY,
@@ -41,6 +42,7 @@ from understudy_store.records import (
     PromiseRecord,
     Value,
     is_external,
+    is_gone,
     is_local,
 )
 from understudy_store.slots import slot_of
@@ -51,7 +53,18 @@ def require(s: State, promise_id: str, now: int) -> Promise:
     promise = find(s, promise_id, now)
     if promise is None:
         raise Refusal(404, f"promise {promise_id!r} does not exist")
+    check_not_gone(promise)
     return promise
+
+
+def check_not_gone(promise: Promise) -> None:
+    """Refuse (410) a promise of which only a tombstone is left."""
+    record = promise.record
+    if is_gone(record):
+        word = PROMISE_WORDS[record.state]
+        raise Refusal(
+            410, f"promise {record.id!r} has ended as {word}, and was purged; its id stays taken"
+        )
 
 
 def get(s: State, c: PromiseGet, now: int) -> Reply:
@@ -70,6 +83,7 @@ def get_or_create(s: State, c: PromiseCreate, now: int) -> tuple[Promise, bool]:
     check_promise(s.limits, c.id, c.timeout_at, c.param, c.tags, s.accepted)
     promise = find(s, c.id, now)
     if promise is not None:
+        check_not_gone(promise)
         return promise, False
     # The calls of a fan-out share their headers and tags: these are kept once.
     headers, tags = s.accepted.headers, s.accepted.tags

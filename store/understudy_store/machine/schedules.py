@@ -32,7 +32,7 @@ from understudy_store.commands import (
     ScheduleTrigger,
     ScheduleUpdate,
 )
-from understudy_store.machine import cron, occurrences, schedule_runs
+from understudy_store.machine import cron, occurrences, promises, schedule_runs
 from understudy_store.machine.elsewhere import is_elsewhere
 from understudy_store.machine.schedule_runs import promise_id
 from understudy_store.machine.settlement import find
@@ -303,6 +303,7 @@ def trigger(s: State, c: ScheduleTrigger, now: int) -> Reply:
             raise Refusal(409, f"schedule {c.id!r} has just been changed: ask again")
         promise = find(s, id_, now)
         if promise is not None:
+            promises.check_not_gone(promise)
             return Reply(200, None, promise.record, schedule=schedule)
     refusal = schedule_runs.trigger(s, schedule, c.date, now)
     if refusal is not None:

@@ -29,6 +29,7 @@ from understudy_store.records import (
     TASK_STATES,
     AttemptRecord,
     PromiseRecord,
+    Row,
     ScheduleRecord,
     TaskState,
 )
@@ -89,6 +90,8 @@ class State:
         "occurrences_read",
         "pinned",
         "promises",
+        "purged",
+        "replaced",
         "revoked",
         "schedules",
         "schedules_dirty",
@@ -156,6 +159,8 @@ class State:
         self.unblocks_dirty: dict[tuple[str, str], bool] = {}
         self.schedules_dirty: dict[str, None] = {}
         self.attempts: list[AttemptRecord] = []
+        self.purged: list[str] = []
+        self.replaced: list[Row] = []
         self.hosts = Hosts()
         #: batches that were taken and are not durable yet
         self.in_flight = 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from understudy_store.commands import (
+    PURGED_MAX,
     CallSearch,
     PromiseCreate,
+    PromisePurge,
     PromiseSettle,
     Reply,
     TaskAcquire,
@@ -59,6 +61,7 @@ from understudy_store.records import (
     TASK_WORDS,
     AttemptEnd,
     PromiseRecord,
+    is_gone,
 )
 from understudy_store.slots import slot_of
 
@@ -68,6 +71,7 @@ def require(s: State, task_id: str, now: int) -> tuple[Promise, Task]:
     promise = find(s, task_id, now)
     if promise is None:
         raise Refusal(404, f"task {task_id!r} does not exist")
+    promises.check_not_gone(promise)
     if promise.task is None:
         raise Refusal(404, f"promise {task_id!r} has no target, so it has no task")
     return promise, promise.task
@@ -106,6 +110,7 @@ def create(s: State, c: TaskCreate, now: int) -> Reply:
     promise = find(s, c.id, now)
     if promise is None:
         return _create_acquired(s, c, now)
+    promises.check_not_gone(promise)
     task = promise.task
     if task is None:
         raise Refusal(
@@ -242,7 +247,7 @@ def _by_place(s: State, c: TaskSuspend) -> tuple[tuple[str, ...], tuple[str, ...
 def _require_awaited(s: State, promise_id: str, now: int) -> Promise:
     """Return the promise, projected, or refuse (422): a 404 is about the task that suspends."""
     promise = find(s, promise_id, now)
-    if promise is None:
+    if promise is None or is_gone(promise.record):
         raise Refusal(422, f"promise {promise_id!r} does not exist, so no task can wait for it")
     return promise
 
@@ -345,6 +350,17 @@ def search(s: State, c: TaskSearch, _now: int) -> Reply:
 
 def attempts(_s: State, _c: TaskAttempts, _now: int) -> Reply:
     """Let the engine answer from the attempt log."""
+    return Reply(200)
+
+
+def search_purge(_s: State, c: PromisePurge, _now: int) -> Reply:
+    """Check a purge; the engine answers what is due, and the machine then deletes it."""
+    if not 1 <= c.limit <= PURGED_MAX:
+        raise Refusal(400, f"a purge deletes 1 to {PURGED_MAX} call graphs at a time")
+    for state in c.states:
+        check_state(state, PROMISE_STATES)
+    if c.cursor is not None:
+        check_call_cursor(c.cursor)
     return Reply(200)
 
 

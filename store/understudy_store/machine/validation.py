@@ -19,12 +19,14 @@ from understudy_store.limits import DURATION_MS_MAX, Limits
 from understudy_store.machine.transitions import SETTLE_EVENTS, PromiseEvent
 from understudy_store.records import (
     ERROR_CHARS_MAX,
+    NEVER_PURGED,
     TAG_BRANCH,
     TAG_DELAY,
     TAG_EXTERNAL,
     TAG_ORIGIN,
     TAG_PARENT,
     TAG_PRIORITY,
+    TAG_RETENTION,
     TAG_TARGET,
     TAG_TIMER,
     TRUE,
@@ -178,6 +180,11 @@ def _check_priority(tag: str, text: str) -> None:
         )
 
 
+def _check_retention(tag: str, text: str) -> None:
+    if text != NEVER_PURGED and (not _INTEGER.match(text) or int(text) < 0):
+        raise Refusal(400, f"tag {tag} is a number of milliseconds, or never; not {text!r}")
+
+
 def _check_reference(tag: str, text: str) -> None:
     if not text:
         raise Refusal(400, f"tag {tag} is empty; it is the id of a promise")
@@ -190,6 +197,7 @@ _CHECKS: Final[Mapping[str, Callable[[str, str], None]]] = {
     TAG_EXTERNAL: _check_flag,
     TAG_DELAY: _check_delay,
     TAG_PRIORITY: _check_priority,
+    TAG_RETENTION: _check_retention,
     TAG_ORIGIN: _check_reference,
     TAG_BRANCH: _check_reference,
     TAG_PARENT: _check_reference,

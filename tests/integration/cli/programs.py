@@ -19,7 +19,11 @@ from tests.support import free_url
 #: seconds after which a wait fails its test
 PATIENCE_S = 40
 #: settings of brokers that use no port but their own
-QUIET = {"UNDERSTUDY_BROKER__HTTP": "off", "UNDERSTUDY_BROKER__METRICS": "none"}
+QUIET = {
+    "UNDERSTUDY_BROKER__HTTP": "off",
+    "UNDERSTUDY_BROKER__METRICS": "none",
+    "UNDERSTUDY_UI__LISTEN": "off",
+}
 
 APP = """
 import time

@@ -83,7 +83,9 @@ def grow_old(url: str) -> None:
 
 def empty(url: str) -> None:
     """Take everything out of a store, which is quicker than to make another."""
-    tables = "promise, callback, listener, unblock, schedule, writer, pulse, progress, journal"
+    tables = (
+        "promise, attempt, callback, listener, unblock, schedule, writer, pulse, progress, journal"
+    )
     rows(url, f"truncate {tables}; select 1")
     rows(url, "update meta set value = '0' where key = 'now' returning key")
 

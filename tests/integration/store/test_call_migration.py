@@ -24,10 +24,13 @@ def make_of_revision_0008(path: Path) -> None:
     """Take back what the revision after it has made."""
     with closing(sqlite3.connect(path)) as file, file:
         for (name,) in file.execute(
-            "SELECT name FROM sqlite_master WHERE name LIKE 'call\\_%' ESCAPE '\\'"
+            "SELECT name FROM sqlite_master WHERE name LIKE 'call\\_%' ESCAPE '\\' "
+            "OR name IN ('promise_ended', 'promise_kept', 'promise_gone')"
         ).fetchall():
             file.execute(f"DROP INDEX {name}")
-        for name in (*_ADDED, "function", "error"):
+        for name in ("plan", "course"):
+            file.execute(f"ALTER TABLE schedule DROP COLUMN {name}")
+        for name in (*_ADDED, "function", "error", "retention"):
             file.execute(f"ALTER TABLE promise DROP COLUMN {name}")
         file.execute("DROP TABLE attempt")
         file.execute("UPDATE alembic_version SET version_num = '0008'")

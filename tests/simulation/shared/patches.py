@@ -63,12 +63,12 @@ def _looked_at(connection: driver.SimConnection, *_: object) -> None:
 
 REPLACED: Final[Mapping[ModuleType, Mapping[str, Any]]] = {
     store: {**_THREAD, **_LOCK, "SimpleQueue": threads.SimpleQueue},
-    journaled_table: {**_THREAD, **_LOCK, **_EVENT},
+    journaled_table: {**_TIME, **_THREAD, **_LOCK, **_EVENT},
     searcher: _EVENT,
     view: _LOCK,
     log: {"Prepared": driver.SimPrepared},
     connections: {**_TIME, **_LOCK, **_EVENT},
-    engine: {**_LOCK, "Connector": driver.SimConnector},
+    engine: {**_TIME, **_LOCK, "Connector": driver.SimConnector},
     keeper: {**_TIME, **_THREAD, **_LOCK, **_EVENT},
     opening: {
         **_TIME,

@@ -154,6 +154,21 @@ def _put_schedule(s: Session, many: Iterable[Sequence[Any]]) -> Result:
     return Result(1)
 
 
+def _add_attempt(s: Session, many: Iterable[Sequence[Any]]) -> Result:
+    for row in many:
+        if s.latest("attempt", tuple(row[:2])) is not None:
+            raise errors.UniqueViolation("duplicate key")
+        s.put("attempt", tuple(row[:2]), tuple(row))
+    return Result(1)
+
+
+def _remove_attempt(s: Session, many: Iterable[Sequence[Any]]) -> Result:
+    for key in many:
+        if s.get("attempt", tuple(key)) is not None:
+            s.put("attempt", tuple(key), None)
+    return Result(1)
+
+
 def _preload(s: Session, v: Values) -> Result:
     """Do what `Queries.preload` selects."""
     s.server.ledger.on_answer(v["owner"])
@@ -194,5 +209,7 @@ ROW_STATEMENTS: Final[Mapping[str, Statement]] = {
     "remove_unblock": at_once(_remove_unblock),
     "delete_schedules": at_once(_delete_schedules),
     "put_schedule": at_once(_put_schedule),
+    "add_attempt": at_once(_add_attempt),
+    "remove_attempt": at_once(_remove_attempt),
     "preload": at_once(_preload),
 }

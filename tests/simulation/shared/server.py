@@ -60,7 +60,9 @@ class Result(NamedTuple):
 
 def _empty() -> dict[str, Table]:
     names = ("writer", "pulse", "progress", "journal", "promise", "callback", "listener")
-    tables: dict[str, Table] = {name: {} for name in (*names, "unblock", "schedule", "sequence")}
+    tables: dict[str, Table] = {
+        name: {} for name in (*names, "unblock", "schedule", "attempt", "sequence")
+    }
     tables["meta"] = {"now": 0, "store": "sim"}
     tables["slot"] = {slot: SlotRow(None, 0) for slot in range(SLOTS)}
     return tables

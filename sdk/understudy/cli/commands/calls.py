@@ -1,4 +1,4 @@
-"""``understudy calls``: list calls, the newest first."""
+"""``understudy calls``: list calls, the newest first, and act on many of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from understudy.cli import completion
+from understudy.cli.call_filters import (
+    CallFilters,
+    ErrorClass,
+    Failed,
+    FunctionName,
+    Group,
+    Prefix,
+    Running,
+    Since,
+    Slow,
+    State,
+    Until,
+    state_words,
+)
+from understudy.cli.commands.call_actions import add_actions
 from understudy.cli.options import AsJson, Limit, Tags, Url
 from understudy.cli.printing import out, out_painted, printable, printable_line
 from understudy_store.commands import CallSearch, Reply
@@ -27,56 +41,19 @@ _LIMIT: Final = 50
 _POLL_S: Final = 2.0
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def calls(
-    running: Annotated[
-        bool, typer.Option("--running", help="Only calls that have not ended.")
-    ] = False,
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Only calls that raised, or were late.")
-    ] = False,
-    state: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STATE",
-            help="Only calls in this state: pending, resolved, rejected, canceled, timedout or "
-            "failed.",
-        ),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Only calls from that time on: so long ago (90, 10m, 2h, 7d), or a moment "
-            "(2026-01-31T12:00, in UTC).",
-        ),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only calls before that time.")
-    ] = None,
-    function: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only calls of this function.")
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Only calls that this group performs.",
-            autocompletion=completion.groups,
-        ),
-    ] = None,
-    error: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CLASS",
-            help="Only calls that failed with this exception, with its module or without.",
-        ),
-    ] = None,
-    slow: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Only calls that have taken so long: 10 (seconds), 5m."),
-    ] = None,
-    prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")] = "",
+    context: typer.Context,
+    running: Running = False,
+    failed: Failed = False,
+    state: State = None,
+    since: Since = None,
+    until: Until = None,
+    function: FunctionName = None,
+    group: Group = None,
+    error: ErrorClass = None,
+    slow: Slow = None,
+    prefix: Prefix = "",
     tag: Tags = None,
     limit: Limit = _LIMIT,
     cursor: Annotated[
@@ -89,7 +66,7 @@ def calls(
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """List calls, the newest first.
+    """List calls, the newest first; the commands below do something to many of them.
 
     The list has the calls that begin a call graph, detached ones too, not those below them:
     understudy tree shows these. Below the list, all that match are counted by state (at each
@@ -114,43 +91,59 @@ def calls(
       understudy calls --failed --since 1h
       understudy calls --function checkout --tag customer=ann --since 2026-01-31
       understudy calls --error TimeoutError --since 1d --json | jq '.calls[].id'
+      understudy calls cancel --function checkout --since 1h
     """
-    from understudy.cli.client import Client
     from understudy.cli.errors import UsageError
-    from understudy.cli.json_data import print_json
-    from understudy.cli.options import parse_pairs
-    from understudy.cli.times import now_ms, parse_moment, parse_seconds
-    from understudy.states import CALL_STATES, call_states
-    from understudy.views.calls import call_json, counts_json
 
+    if (action := context.invoked_subcommand) is not None:
+        _refuse_options_before(action, context)
+        return 0
     if watch and as_json:
         raise UsageError("--watch and --json exclude each other: repeat the command with --json")
-    words = [*(["pending"] if running else []), *(["failed"] if failed else [])]
-    words += [] if state is None else [state]
-    states = call_states(words, error=error)
-    if states is None:
-        raise UsageError(f"--state {state!r} is no state: use one of {', '.join(CALL_STATES)}")
-    tags = parse_pairs(tag, "--tag")
-    slow_s = parse_seconds(slow, "--slow")
+    words = state_words(running, failed, state)
+    filters = CallFilters(words, since, until, function, group, error, slow, prefix, tag)
+    states = filters.states(error=error)
 
     def search(size: int, at: str | None) -> CallSearch:
         # Anew for each look of --watch, because the times may be relative to now.
-        return CallSearch(
-            states,
-            function,
-            group,
-            error,
-            tags,
-            prefix,
-            parse_moment(since, "--since"),
-            parse_moment(until, "--until"),
-            round((slow_s or 0.0) * 1000),
-            size,
-            at,
-            at == cursor,
-        )
+        return filters.search(states, error=error, limit=size, cursor=at, counts=at == cursor)
 
     search(1, None)  # A time that cannot be read is told before a broker is looked for.
+    return _list(search, limit, cursor, url, watch=watch, as_json=as_json)
+
+
+add_actions(app)
+
+
+def _refuse_options_before(action: str, context: typer.Context) -> None:
+    """Refuse options of the list in front of a subcommand, which would not see them."""
+    from understudy.cli.errors import UsageError
+
+    given = [
+        name.replace("_", "-")
+        for name in context.params
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"options come after the subcommand: understudy calls {action} --{given[0]} ..."
+        )
+
+
+def _list(
+    search: Callable[[int, str | None], CallSearch],
+    limit: int,
+    cursor: str | None,
+    url: str | None,
+    *,
+    watch: bool,
+    as_json: bool,
+) -> int:
+    from understudy.cli.client import Client
+    from understudy.cli.json_data import print_json
+    from understudy.cli.times import now_ms
+    from understudy.views.calls import call_json, counts_json
+
     with Client(url) as client:
         if watch:
             _watch(lambda: _page(client, search, limit, cursor))

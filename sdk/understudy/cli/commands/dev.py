@@ -63,6 +63,7 @@ def dev(
         ),
     ] = None,
     no_http: Annotated[bool, typer.Option("--no-http", help="Run no edge.")] = False,
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Run no dashboard.")] = False,
     insecure: Annotated[
         bool,
         typer.Option(
@@ -80,6 +81,8 @@ def dev(
     continue with the new code. If the new code fails, its error is shown and the next change is
     awaited. Ctrl-C stops both.
 
+    Where the extra [ui] is installed, a dashboard runs beside it (understudy ui).
+
     \b
     Examples:
       understudy dev app
@@ -94,6 +97,7 @@ def dev(
     from understudy.cli.edge_keeper import OFF, edge_beside
     from understudy.cli.errors import UsageError
     from understudy.cli.file_watcher import FileWatcher
+    from understudy.cli.ui_keeper import ui_beside, ui_listen
     from understudy_broker.output import protect_output
     from understudy_broker.server.embedded import EmbeddedBroker
 
@@ -107,9 +111,11 @@ def dev(
     with (
         EmbeddedBroker(store, listen) as broker,
         edge_beside(OFF if no_http else http, say, variables=NO_KEYS, insecure=insecure) as edge,
+        ui_beside(OFF if no_ui else ui_listen(), say, NO_KEYS) as dashboard,
     ):
         say(f"broker at {broker.endpoint}, store {store}; watching {watcher.folder}")
         edge.start(broker.endpoint)
+        dashboard.start(broker.endpoint)
         node = _NodeProcess(runtime, broker.endpoint)
         # The node ends within the block of the signals, so that a second one kills it meanwhile.
         with StopSignals(stopped.set, on_kill=node.kill) as signals, node:

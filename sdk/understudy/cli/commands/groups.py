@@ -53,6 +53,7 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
 def groups_text(report: GroupsReport) -> str:
     """Return a table with a line for each node, and below it the groups that lack one."""
     from understudy.cli.tables import table, terminal_width
+    from understudy.cli.times import duration
 
     if not report.groups:
         text = (
@@ -68,6 +69,7 @@ def groups_text(report: GroupsReport) -> str:
     if left_out := report.counters.get("groups_left_out"):
         below.append(f"{left_out:,} groups more, which have no nodes and fewer tasks")
     below += [line for group in report.groups for line in _blocked(group)]
+    below += [f"{duration(ago_ms)} ago: {text}" for _, text, ago_ms in report.limited]
     below += _insecure(report)
     return "\n".join([*lines, *map(printable_line, below)])
 

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from understudy.cli import completion
+from understudy.cli.bulk import Manner, act, require_condition
+from understudy.cli.bulk_options import All, DryRun, Yes
+from understudy.cli.errors import UsageError
 from understudy.cli.options import LIMIT, AsJson, Limit, Tags, Url
 from understudy.cli.printing import err, out, out_painted
 from understudy.cli.states import choices
@@ -111,30 +114,58 @@ def create(
 
 @app.command()
 def resolve(
-    id: Id,
+    id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="The promise's id.", autocompletion=completion.promise_ids
+        ),
+    ] = None,
     value: Annotated[
         str | None,
         typer.Option(metavar="X", help="The value: JSON, or text. [default: null]"),
     ] = None,
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the ids.")] = "",
+    origin: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only the call graph with this root.")
+    ] = None,
+    tag: Tags = None,
+    all_: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     url: Url = None,
 ) -> int:
-    """Settle a promise with a value.
+    """Settle a promise with a value, or all that wait for somebody outside and meet conditions.
 
     A promise that is already settled never changes. --json prints one object, as get does.
 
+    Without an id, but with --prefix, --tag, --origin or --all, those promises are resolved that
+    wait for somebody outside, no calls, and all with the same value. First it says how many, and
+    asks. Ctrl-C stops it; the same command again goes on. --json prints what understudy calls
+    resolve prints.
+
     \b
-    Example:
+    Examples:
       understudy promises resolve approval-7 --value true
+      understudy promises resolve --prefix approval- --tag day=monday --value true --dry-run
 
     Exits with 1 if the promise was already settled in another way.
     """
     from understudy.cli.client import Client
-    from understudy.cli.options import parse_value
+    from understudy.cli.options import parse_pairs, parse_value
+    from understudy.repairs.selection import select_promises
     from understudy.views.json_data import decoded
     from understudy_store.records import RESOLVED
 
+    narrows = bool(prefix or tag or origin is not None)
+    if id is not None and (narrows or all_ or dry_run):
+        raise UsageError("an id, and conditions or --dry-run, exclude each other")
     given: Any = None if value is None else parse_value(value)
+    if id is None:
+        require_condition(given=narrows, is_all=all_, where="understudy promises resolve")
+        tags = parse_pairs(tag, "--tag")
+        selection = select_promises(prefix=prefix, tags=tags, origin=origin)
+        return act(url, selection, Manner(yes, dry_run, as_json), given)
     with Client(url) as client:
         client.runtime.promises.resolve(id, given)
         record = client.promise(id)
@@ -244,6 +275,64 @@ def search(
         if len(found) > limit:
             out(f"There are more than {limit:,}: narrow the search, or raise --limit")
     return 0
+
+
+@app.command()
+def purge(
+    before: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Only what ended before: so long ago (30d, 12h), or a moment (2026-01-31T12:00, "
+            "in UTC).",
+        ),
+    ],
+    function: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only calls of this function.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only calls that this group performs.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only what ended like this.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only count what would be deleted.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Delete calls and promises that have ended, with all that belongs to them.
+
+    A call graph is deleted as a whole, once all of it has ended; what something pending still
+    points to stays. The ids stay taken for as long as the broker's setting retention.idempotency
+    says. Ctrl-C stops it between two slices; what is deleted by then stays deleted.
+
+    \b
+    Examples:
+      understudy promises purge --before 30d --dry-run
+      understudy promises purge --before 7d --function report --yes
+    """
+    from understudy.cli.errors import UsageError
+    from understudy.cli.purging import purge_all
+    from understudy.cli.times import parse_moment
+    from understudy.states import CALL_STATES, call_states
+
+    states = call_states([] if state is None else [state])
+    if states is None or "pending" in states:
+        raise UsageError(
+            f"--state {state!r}: use one of {', '.join(w for w in CALL_STATES if w != 'pending')}"
+        )
+    ended_before = parse_moment(before, "--before")
+    assert ended_before is not None, "it is required"
+    if not (yes or dry_run):
+        typer.confirm("Delete what ended before that, for good?", abort=True, err=True)
+    from understudy_store.commands import PromisePurge
+
+    command = PromisePurge(ended_before, function, group, states, prefix, dry_run)
+    return purge_all(command, as_json=as_json, url=url)
 
 
 def _show_settled(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from understudy.cli import completion
+from understudy.cli.bulk import Manner, act, require_condition
+from understudy.cli.bulk_options import All, Cause, DryRun, Yes
+from understudy.cli.errors import UsageError
 from understudy.cli.options import LIMIT, AsJson, Limit, Url
 from understudy.cli.printing import err, out, out_painted, printable_line
-from understudy.cli.states import choices
+from understudy.cli.states import choices, stored
 from understudy_store.records import TASK_WORDS
 
 if TYPE_CHECKING:
+    from understudy.repairs.plan import Action
     from understudy_store.commands import StoreCommand
     from understudy_store.records import TaskRecord
 
@@ -28,7 +33,28 @@ Id = Annotated[
     ),
 ]
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The tasks' ids.")]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[ID]...", help="The tasks' ids.", autocompletion=completion.promise_ids
+    ),
+]
+GroupName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Only tasks for this group.",
+        autocompletion=completion.groups,
+    ),
+]
+ErrorClass = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS",
+        help="Only where this exception is the reason, with its module or without.",
+    ),
+]
+Prefix = Annotated[str, typer.Option(metavar="TEXT", help="The beginning of the id.")]
 
 
 @app.callback()
@@ -63,61 +89,158 @@ def get(id: Id, as_json: AsJson = False, url: Url = None) -> int:
 
 
 @app.command()
-def halt(id: Id, as_json: AsJson = False, url: Url = None) -> int:
-    """Halt a task: no node gets it until it is continued.
+def halt(
+    ids: Ids = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATE",
+            help="Only tasks in this state: queued, running or waiting.",
+            autocompletion=completion.task_states,
+        ),
+    ] = None,
+    group: GroupName = None,
+    cause: Cause = None,
+    error: ErrorClass = None,
+    prefix: Prefix = "",
+    all_: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Halt tasks: no node gets them until they are continued.
 
-    A node that holds the task loses it. The promise stays pending, and its deadline still counts.
+    A node that holds such a task loses it. The promise stays pending, and its deadline still
+    counts. Many are halted by conditions, in the place of ids: first it says which, and asks.
 
     \b
-    Example:
+    Examples:
       understudy tasks halt order-7
+      understudy tasks halt --group bank --dry-run
     """
     from understudy_store.commands import TaskHalt
 
-    return _show_reply(TaskHalt(id), as_json, url)
+    chosen = _Chosen("halt", group, cause, error, prefix, state, is_all=all_)
+    if chosen.is_given(ids):
+        return chosen.act(url, Manner(yes, dry_run, as_json))
+    return _show_replies("halt", [TaskHalt(id) for id in ids or ()], as_json, url)
 
 
 @app.command("continue")
-def continue_(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
+def continue_(
+    ids: Ids = None,
+    group: GroupName = None,
+    cause: Cause = None,
+    error: ErrorClass = None,
+    prefix: Prefix = "",
+    all_: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
     """Let halted or parked tasks run again.
 
     A task is parked, that is, halted with a cause, if its node cannot go on with it (the code has
     changed, or the function is unknown), or if its holders vanish several times in a row (the
-    broker's setting deaths_max). It goes on where it was.
+    broker's setting deaths_max). It goes on where it was. Many are continued by conditions, in the
+    place of ids: first it says which, and asks.
 
-    --json prints one object, as get does; for several tasks a list of them.
+    --json prints one object, as get does; for several tasks a list of them; with conditions, what
+    understudy calls continue prints.
 
     \b
     Examples:
       understudy tasks continue order-7
-      understudy tasks search --state halted --json | jq -r '.[].id' \\
-        | xargs understudy tasks continue
+      understudy tasks continue --group bank --cause 'its holder vanished'
+      understudy tasks continue --error NonDeterminismError --yes
 
     Exits with 1 if one of the tasks does not exist or is not halted; the others go on.
     """
     from understudy_store.commands import TaskContinue
 
-    return _show_replies("continue", [TaskContinue(id) for id in ids], as_json, url)
+    chosen = _Chosen("continue", group, cause, error, prefix, is_all=all_)
+    if chosen.is_given(ids):
+        return chosen.act(url, Manner(yes, dry_run, as_json))
+    return _show_replies("continue", [TaskContinue(id) for id in ids or ()], as_json, url)
 
 
 @app.command()
-def retry(ids: Ids, as_json: AsJson = False, url: Url = None) -> int:
+def retry(
+    ids: Ids = None,
+    group: GroupName = None,
+    cause: Cause = None,
+    error: ErrorClass = None,
+    prefix: Prefix = "",
+    all_: All = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
     """Have calls tried again at once whose last attempt has failed, instead of when that is due.
 
-    The attempts that a call has left stay as many as they are.
+    The attempts that a call has left stay as many as they are. Many are retried by conditions, in
+    the place of ids: first it says which, and asks.
 
-    --json prints one object, as get does; for several tasks a list of them.
+    --json prints one object, as get does; for several tasks a list of them; with conditions, what
+    understudy calls retry prints.
 
     \b
-    Example:
+    Examples:
       understudy tasks retry order-7
+      understudy tasks retry --group bank --error ConnectionError
 
     Exits with 1 if one of the tasks does not exist, or does not wait for its next attempt; the
     others go on.
     """
     from understudy_store.commands import TaskRetry
 
-    return _show_replies("retry", [TaskRetry(id) for id in ids], as_json, url)
+    chosen = _Chosen("retry", group, cause, error, prefix, is_all=all_)
+    if chosen.is_given(ids):
+        return chosen.act(url, Manner(yes, dry_run, as_json))
+    return _show_replies("retry", [TaskRetry(id) for id in ids or ()], as_json, url)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The conditions on tasks, for an action on many of them."""
+
+    action: Action
+    group: str | None
+    cause: str | None
+    error: str | None
+    prefix: str
+    state: str | None = None
+    is_all: bool = field(default=False, kw_only=True)
+
+    def is_given(self, ids: list[str] | None) -> bool:
+        """Return whether conditions were given, not ids; refuse both, and neither."""
+        texts = (self.group, self.cause, self.error, self.state, self.prefix or None)
+        narrows = any(each is not None for each in texts)
+        if ids and (narrows or self.is_all):
+            raise UsageError("ids and conditions exclude each other")
+        if not ids:
+            where = f"understudy tasks {self.action}"
+            require_condition(given=narrows, is_all=self.is_all, where=where)
+        return not ids
+
+    def act(self, url: str | None, manner: Manner) -> int:
+        """Act on the tasks that meet them; return the exit code."""
+        from understudy.repairs.selection import Causes, select_tasks
+
+        states = () if (state := stored(self.state, TASK_WORDS)) is None else (state,)
+        if not {"halted", "fulfilled"}.isdisjoint(states):
+            raise UsageError(f"--state {self.state}: there is nothing to {self.action} then")
+        selection = select_tasks(
+            self.action,
+            group=self.group,
+            prefix=self.prefix,
+            causes=Causes(self.cause, self.error),
+            states=states,
+        )
+        return act(url, selection, manner)
 
 
 def _show_replies(
@@ -180,7 +303,6 @@ def search(
     """
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
-    from understudy.cli.states import stored
     from understudy.views.records import task_json
 
     state = stored(state, TASK_WORDS)

@@ -32,6 +32,7 @@ def up(
     file: Annotated[
         Path, typer.Argument(metavar="TOPOLOGY", help="The topology file.", show_default=True)
     ] = Path("topology.toml"),
+    no_ui: Annotated[bool, typer.Option("--no-ui", help="Run no dashboard.")] = False,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> int:
@@ -65,6 +66,9 @@ def up(
 
     With the extra [http], an edge beside the broker speaks HTTP (see: understudy edge --help); http
     = "HOST:PORT" in [broker] says where, http = "off" that there is none.
+
+    With the extra [ui], a dashboard runs as well (see: understudy ui --help), at 127.0.0.1:8080 or
+    where UNDERSTUDY_UI__LISTEN says; --no-ui runs none.
 
     Several brokers, each written [[broker]] with a name and its own listen, share the work.
 
@@ -106,6 +110,9 @@ def up(
     http = http_of(topology) if brokers else None
     if http is not None:
         others.append(edge_spec(http, topology, {spec.name for spec in specs}))
+    ui = ui_of(topology) if brokers and not no_ui else None
+    if ui is not None:
+        others.append(ui_spec(ui, topology, {spec.name for spec in specs}))
     wanted = {group.name: group.nodes for group in topology.groups}
 
     async def body(pool: Pool, say: Say) -> None:
@@ -119,7 +126,8 @@ def up(
         await start_all(pool, others)
         if wanted:
             await wait_for_nodes(pool, client, wanted, say)
-        say(f"up: {summary(topology, client.url, http)}")
+        page = "" if ui is None else f", dashboard at http://{ui}"
+        say(f"up: {summary(topology, client.url, http)}{page}")
 
     advice = None
     if not topology.brokers:
@@ -162,6 +170,46 @@ def http_of(topology: Topology) -> str | None:
         )
         return None
     return listen
+
+
+def ui_of(topology: Topology) -> str | None:
+    """Return where the dashboard of a topology listens; None: it has none."""
+    from understudy.cli.edge_keeper import OFF
+    from understudy.cli.ui_keeper import ui_listen
+
+    listen = ui_listen()
+    # A broker with keys asks each peer for its own, and there is none here for the dashboard.
+    if listen == OFF or any("keys" in broker.settings for broker in topology.brokers):
+        return None
+    try:
+        check_address_is_free(f"tcp://{listen}")
+    except CliError:
+        err(
+            f"understudy up: no dashboard, because {listen} is in use. Choose another address: "
+            "UNDERSTUDY_UI__LISTEN"
+        )
+        return None
+    return listen
+
+
+def ui_spec(listen: str, topology: Topology, names: Collection[str]) -> ProcessSpec:
+    """Return the dashboard, a process that is stopped before the nodes.
+
+    Parameters
+    ----------
+    names
+        Of the other processes.
+    """
+    from understudy.cli.ui_keeper import ui_command
+    from understudy_actors.processes import ProcessSpec
+    from understudy_actors.processes.topology import PROCESS_STAGE
+
+    return ProcessSpec(
+        name="ui" if "ui" not in names else "understudy-ui",
+        argv=ui_command(listen, str(topology.url)),
+        stage=PROCESS_STAGE,
+        watches_lifeline=True,
+    )
 
 
 def edge_spec(http: str, topology: Topology, names: Collection[str]) -> ProcessSpec:

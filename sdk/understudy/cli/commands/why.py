@@ -42,8 +42,9 @@ def why(
     why the last one failed, why it is parked, which promise waits for somebody outside. After the
     arrow stands the command that helps.
 
-    Of a group it says whether nodes serve it, how busy they are, what they lack, and why tasks of
-    the group are parked or tried again.
+    Of a group it says whether nodes serve it, how busy they are, what they lack, why tasks of the
+    group or their steps are parked or tried again, which function most of the tasks in hand are,
+    and which call has waited longest for others.
 
     --json prints one object: "summary", and "reasons" with "text", "advice" and "ids".
 
@@ -105,7 +106,7 @@ def explanation_text(found: Explanation, name: str) -> str:
             who = f"{who} and {len(each.ids) - NAMED:,} more"
         is_itself = not each.ids or each.ids == (name,)
         lines.append(
-            f"  {'It' if each.ids else 'There'} {each.text}"
+            (f"  It {each.text}" if each.ids else f"  {each.text[0].upper()}{each.text[1:]}")
             if is_itself
             else f"  {who}: {each.text}"
         )
@@ -185,11 +186,25 @@ def _facts_of_group(client: Client | PartClient, name: str) -> Facts:
     from itertools import chain
 
     from understudy.cli.times import now_ms
-    from understudy.views.why import CALLS_MAX, Facts
+    from understudy.views.progress import progress_of_task
+    from understudy.views.why import BUSY_MAX, CALLS_MAX, Facts
 
     found = chain(
         client.tasks(state="halted", group=name, limit=CALLS_MAX),
         client.tasks(state="pending", group=name, limit=CALLS_MAX),
     )
     tasks = {task.id: task for task in found}
-    return Facts(now_ms(), client.groups(), tasks=tasks, is_whole=len(tasks) < CALLS_MAX)
+    busy = list(client.tasks(state="acquired", group=name, limit=BUSY_MAX))
+    waiting = list(client.tasks(state="suspended", group=name, limit=BUSY_MAX))
+    replies = client.tasks_of(task.id for task in busy)
+    told = {each.task.id: progress_of_task(each) for each in replies if each.task}
+    records = client.promises_of(task.id for task in busy)
+    tasks |= {task.id: task for task in (*busy, *waiting)}
+    return Facts(
+        now_ms(),
+        client.groups(),
+        {record.id: record for record in records},
+        tasks,
+        progress={id_: progress for id_, progress in told.items() if progress is not None},
+        is_whole=len(waiting) < BUSY_MAX,
+    )

@@ -22,6 +22,7 @@ _CODES: Final[Mapping[int, StatusCode]] = {
     403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     409: StatusCode.FAILED_PRECONDITION,
+    410: StatusCode.FAILED_PRECONDITION,
     413: StatusCode.INVALID_ARGUMENT,
     422: StatusCode.INVALID_ARGUMENT,
     429: StatusCode.RESOURCE_EXHAUSTED,

@@ -16,6 +16,7 @@ from understudy.views.json_data import compact, decoded, sealed_text
 from understudy.views.records import promise_json, schedule_json
 from understudy_store.commands import PromiseCreate, SchedulePut
 from understudy_store.records import (
+    HEADER_DROPPED,
     HEADER_FUNCTION,
     HEADER_VERSION,
     PROMISE_WORDS,
@@ -56,6 +57,8 @@ def _difference(asked: PromiseCreate, found: PromiseRecord) -> str:
     if asked.param.headers.get(HEADER_VERSION) != found.param.headers.get(HEADER_VERSION):
         version = found.param.headers.get(HEADER_VERSION, "the highest")
         return f"{found.id} already exists, for version {version}. Use a new id for a new call"
+    if HEADER_DROPPED in found.value.headers:
+        return ""  # Its arguments are not known any more.
     if is_sealed(found.param.data):
         return (
             f"{found.id} already exists, and whether with these arguments cannot be told: "
@@ -74,7 +77,7 @@ def check_same_promise(asked: PromiseCreate, found: PromiseRecord) -> None:
     function = found.param.headers.get(HEADER_FUNCTION)
     if function is not None:
         detail = f"the id {found.id!r} belongs to a call of {function!r}: give the promise another"
-    elif not _is_same(asked.param, found.param):
+    elif HEADER_DROPPED not in found.value.headers and not _is_same(asked.param, found.param):
         detail = (
             f"{found.id} already exists, with the value {compact(decoded(found.param.data))}. That "
             "is kept. Use a new id for a new promise"
@@ -103,7 +106,7 @@ def check_settled(found: PromiseRecord, state: str, value: bytes | None = None) 
     value
         The value that it is to have; None: whichever.
     """
-    is_same = value is None or value == found.value.data
+    is_same = value is None or value == found.value.data or HEADER_DROPPED in found.value.headers
     if found.state == state and (is_same or decoded(value) == decoded(found.value.data)):
         return
     how = PROMISE_WORDS[found.state]

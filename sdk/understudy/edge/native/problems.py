@@ -60,4 +60,4 @@ def busy(detail: str) -> Problem:
 
 
 #: refusals of brokers that are passed on as they are
-_STATUSES: Final = frozenset({400, 403, 404, 409, 413, 422, 429, 503})
+_STATUSES: Final = frozenset({400, 403, 404, 409, 410, 413, 422, 429, 503})

@@ -45,6 +45,8 @@ class _Commit(msgspec.Struct, array_like=True, frozen=True):
     schedules_deleted: list[str]
     #: earlier releases have written none
     attempts: list[AttemptRecord] = []
+    purged: list[str] = []
+    replaced: list[Row] = []
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -71,6 +73,8 @@ def encode(changes: Changes) -> bytes:
             changes.schedules_put,
             changes.schedules_deleted,
             changes.attempts,
+            changes.purged,
+            changes.replaced,
         )
     )
 
@@ -101,4 +105,6 @@ def decode(data: bytes) -> Changes:
         commit.schedules_put,
         commit.schedules_deleted,
         commit.attempts,
+        commit.purged,
+        commit.replaced,
     )

@@ -6,10 +6,10 @@ See the package for the theory of operation. Nothing here knows of files or of S
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
-from time import monotonic
 from typing import Final, Protocol, TypeVar
 
 from understudy_store.changes import Changes, Snapshot
@@ -135,7 +135,7 @@ class JournaledTable:
     @property
     def rows_in_log(self) -> int:
         """The number of rows that the log has and the table has not."""
-        return len(self.view.active.rows) + len(self.view.sealed.rows)
+        return self.view.active.size + self.view.sealed.size
 
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         """Call `on_failure`, on the follower's thread, if the follower fails, or has failed."""
@@ -262,9 +262,9 @@ class JournaledTable:
         self.view.add(changes)
         self.searcher.added()
         if self.view.active.commits == 1:
-            self.view.active.since = monotonic()
+            self.view.active.since = time.monotonic()
             self._has_commits.set()
-        if len(self.view.active.rows) >= LAG_ROWS and not self.view.sealed:
+        if self.view.active.size >= LAG_ROWS and not self.view.sealed:
             self._flush_now.set()
 
     def _commit_to_table(self, changes: Changes) -> None:
@@ -335,7 +335,7 @@ class JournaledTable:
         self.searcher.sealed()
 
     def _write_sealed_with_pauses(self) -> None:
-        if len(self.view.sealed.rows) <= PAUSED_ROWS_MAX:
+        if self.view.sealed.size <= PAUSED_ROWS_MAX:
             self._table.pause = lambda: self._table_wanted.wait(PAUSE_S)
         try:
             self._write_sealed()

@@ -53,6 +53,8 @@ class Memtable:
         self.rows: dict[str, Row] = {}
         #: ids of rows that the table does not have
         self.new: set[str] = set()
+        #: ids to be deleted from the table before anything is inserted
+        self.purged: set[str] = set()
         #: ids with descendants among the inserted ones, as far as `AbsentIds` may learn them
         self.ancestors: set[str] = set()
         self.callbacks = Links()
@@ -66,6 +68,11 @@ class Memtable:
 
     def __bool__(self) -> bool:
         return self.commits > 0
+
+    @property
+    def size(self) -> int:
+        """The number of rows that the table is to change."""
+        return len(self.rows) + len(self.purged)
 
     def check(self, changes: Changes) -> None:
         """Refuse a commit that cannot come next, before it is kept.
@@ -85,6 +92,8 @@ class Memtable:
         self.commits += 1
         self.now = max(self.now, changes.now)
         rows, new = self.rows, self.new
+        if changes.purged:
+            self._purge(changes)
         for row in changes.inserted:
             id_ = row.promise.id
             rows[id_] = row
@@ -106,6 +115,19 @@ class Memtable:
             # One that this memtable has brought itself, the table has not.
             if forgotten is not None and self.attempts.pop((id_, forgotten), None) is None:
                 self.attempts[id_, forgotten] = None
+
+    def _purge(self, changes: Changes) -> None:
+        rows, new, purged = self.rows, self.new, self.purged
+        for id_ in changes.purged:
+            rows.pop(id_, None)
+            new.discard(id_)
+            purged.add(id_)
+        if self.attempts:
+            gone = frozenset(changes.purged)
+            self.attempts = {key: each for key, each in self.attempts.items() if key[0] not in gone}
+        for row in changes.replaced:
+            rows[row.promise.id] = row
+            new.add(row.promise.id)
 
     def split(self) -> tuple[list[Row], list[Row]]:
         """Return the rows to insert, and those to update."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from threading import Event
 from typing import Protocol
 
-from understudy_store.commands import Reply
+from understudy_store.commands import Reply, RetentionRead
 from understudy_store.engines.base import Read
 from understudy_store.errors import StoreError
 
@@ -50,6 +50,8 @@ class Searcher:
             As for `Engine.search`.
         """
         wanted = self._added
+        if isinstance(read.command, RetentionRead) and not read.command.fresh:
+            wanted = 0
         while True:
             self._has_more.clear()
             if self._end is not None:

@@ -130,11 +130,14 @@ class View:
         found: list[Row] = []
         elsewhere: list[str] = []
         active, sealed = self.active.rows, self.sealed.rows
+        purged, purged_before = self.active.purged, self.sealed.purged
         for id_ in ids:
-            row = active.get(id_) or sealed.get(id_)
-            if row is None:
-                elsewhere.append(id_)
-            else:
+            row = active.get(id_)
+            if row is None and id_ not in purged:
+                row = sealed.get(id_)
+                if row is None and id_ not in purged_before:
+                    elsewhere.append(id_)
+            if row is not None:
                 found.append(row)
         return found, self._absent.possible(elsewhere)
 
@@ -174,7 +177,7 @@ class View:
         """Return the memtable of a commit that goes straight to the table, which has all others."""
         with self._lock:
             self._note_inserts(changes, self.sealed)
-            self._passing = {row.promise.id for row in changes.inserted}
+            self._passing = {row.promise.id for row in (*changes.inserted, *changes.replaced)}
         return memtable_of(changes)
 
     def forget(self, slots: Collection[int]) -> None:
@@ -186,5 +189,5 @@ class View:
 
     def _note_inserts(self, changes: Changes, memtable: Memtable) -> None:
         """Keep the absent ids true; `memtable` holds the rows until the table has them."""
-        ids = [row.promise.id for row in changes.inserted]
+        ids = [row.promise.id for row in (*changes.inserted, *changes.replaced)]
         memtable.ancestors |= self._absent.inserted(ids)

@@ -6,10 +6,10 @@ See the package for the theory of operation.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
-from time import monotonic
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
@@ -145,7 +145,7 @@ class PostgresEngine:
         return self.journaled.searcher.search(read, time_limit_s)
 
     def measures(self) -> Measures:
-        return Measures(lag_s=self.journaled.view.lag_s(monotonic()))
+        return Measures(lag_s=self.journaled.view.lag_s(time.monotonic()))
 
     def watch(self, on_failure: Callable[[StoreError], None]) -> None:
         self._on_failure = on_failure

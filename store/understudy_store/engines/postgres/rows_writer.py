@@ -57,6 +57,10 @@ def write_memtable(
         A row to insert exists, or one to update does not.
     """
     with connection.cursor() as cursor:
+        if memtable.purged:
+            purged = list(memtable.purged)
+            cursor.execute(statements.purge_promises, (purged,))
+            cursor.execute(statements.purge_attempts, (purged,))
         inserted, updated = memtable.split()
         if inserted:
             try:

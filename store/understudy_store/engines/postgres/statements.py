@@ -271,6 +271,8 @@ class Statements:
             f"values ({', '.join(['%s'] * len(ATTEMPT_COLUMNS))})"
         )
         self.remove_attempt = f"delete from {s}.attempt where promise_id = %s and n = %s"
+        self.purge_promises = f"delete from {s}.promise where id = any(%s)"
+        self.purge_attempts = f"delete from {s}.attempt where promise_id = any(%s)"
         self.set_now = (
             f"update {s}.meta set value = %(now)s where key = 'now' "
             "and value::bigint < %(now)s::bigint"

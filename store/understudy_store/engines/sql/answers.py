@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -11,18 +11,23 @@ from sqlalchemy import CompoundSelect, Connection, Select
 from understudy_store.calls import call_cursor, call_record, place_of
 from understudy_store.commands import (
     CallSearch,
+    PromisePurge,
     PromiseSearch,
     Reply,
+    RetentionRead,
     ScheduleSearch,
     TaskAttempts,
     TaskPreload,
     TaskSearch,
 )
 from understudy_store.engines.base import Read
+from understudy_store.engines.ended import Size, Wanted, ended
 from understudy_store.engines.searches import call_bytes, page
 from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.rows import PROMISE_COLUMNS, attempt_of, row_of, schedule_of
 from understudy_store.machine.projection import projected, projected_row
+from understudy_store.records import PromiseState, Row
+from understudy_store.retention import Root
 
 #: Executes a query and returns its rows; of those that are not taken it need not read any.
 Ask: TypeAlias = Callable[[Select[Any] | CompoundSelect[Any]], Iterable[Sequence[Any]]]
@@ -62,10 +67,44 @@ def answer(queries: Queries, read: Read, ask: Ask) -> Reply:
             return Reply(200, attempts=list(map(attempt_of, ask(queries.attempts(command)))))
         case CallSearch():
             return _calls(queries, command, now, ask)
+        case PromisePurge() | RetentionRead():
+            return ended(_SqlHistory(queries, ask), command, now)
         case ScheduleSearch():
             ids, cursor = _page(ask(queries.search_schedules(command)), command.limit)
             found = ask(queries.schedules(ids)) if ids else ()
             return Reply(200, schedules=list(map(schedule_of, found)), cursor=cursor)
+
+
+class _SqlHistory:
+    """The tables, within one transaction."""
+
+    def __init__(self, queries: Queries, ask: Ask) -> None:
+        self._queries = queries
+        self._ask = ask
+
+    def roots(self, wanted: Wanted, limit: int) -> Iterator[Root]:
+        return (Root(*each) for each in self._ask(self._queries.ended_roots(wanted, limit)))
+
+    def sizes(self, roots: Sequence[str]) -> dict[str, Size]:
+        found = self._ask(self._queries.graph_sizes(roots))
+        return {id_: Size(*(int(each) for each in sizes)) for id_, *sizes in found}
+
+    def members(self, roots: Sequence[str], limit: int) -> Iterator[tuple[str, str, PromiseState]]:
+        return (
+            (row[0], row[1], row[2]) for row in self._ask(self._queries.graph_members(roots, limit))
+        )
+
+    def held(self, ids: Collection[str], branches: Collection[str]) -> list[str]:
+        return [
+            each[0]
+            for query in self._queries.pointers(list(ids), list(branches))
+            for each in self._ask(query)
+        ]
+
+    def rows(self, ids: Sequence[str], *, with_data: bool) -> list[Row]:
+        queries = self._queries
+        query = queries.promises(ids) if with_data else queries.without_data(ids)
+        return list(map(row_of, self._ask(query)))
 
 
 def asking(connection: Connection) -> Ask:

@@ -51,6 +51,7 @@ from understudy_store.commands import (
     TaskPreload,
     TaskSearch,
 )
+from understudy_store.engines.ended import Wanted
 from understudy_store.engines.searches import prefix_end
 from understudy_store.engines.sql.statements import (
     attempt_columns,
@@ -59,18 +60,22 @@ from understudy_store.engines.sql.statements import (
 )
 from understudy_store.engines.sql.tables import (
     CALLS,
+    ENDED,
     FAILED,
+    GONE,
+    KEPT,
     ROOTS,
     Attempt,
     Callback,
     Listener,
     Promise,
     Schedule,
+    Unblock,
     table,
 )
 from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.pending_row import PENDING_COLUMNS, texts_to_json
-from understudy_store.records import PENDING, RESOLVED, TAG_TIMER, TIMEDOUT, TRUE
+from understudy_store.records import HEADER_DROPPED, PENDING, RESOLVED, TAG_TIMER, TIMEDOUT, TRUE
 
 _promise = table(Promise)
 _schedule = table(Schedule)
@@ -140,6 +145,12 @@ _NO_PAYLOAD: Final[Mapping[str, ColumnElement[Any]]] = {
 }
 _task_columns: Final = [_NO_PAYLOAD.get(each.name, each) for each in promise_columns]
 
+#: `promise_columns` with the headers of payloads, and without their data
+_headers_columns: Final = [
+    null().label(each.name) if each.name in ("param_data", "value_data") else each
+    for each in promise_columns
+]
+
 
 class Queries:
     """The reads of one dialect. Make it once, because it compiles them.
@@ -194,7 +205,7 @@ class Queries:
 
     def search_promises(self, command: PromiseSearch, now: int) -> Select[Any]:
         """Select ids and sizes of a page of promises, and of one more."""
-        query = self._sized(_promise, _PROMISE_SIZES)
+        query = self._sized(_promise, _PROMISE_SIZES).where(_promise.c.timeout_at >= 0)
         if command.origin is not None:
             query = query.where(_promise.c.origin == command.origin)
         if command.state is not None:
@@ -311,6 +322,61 @@ class Queries:
         """Select the schedules of `ids` in order."""
         query = select(*schedule_columns).where(self._among(_schedule.c.id, ids))
         return query.order_by(_schedule.c.id)
+
+    def ended_roots(self, wanted: Wanted, limit: int) -> Select[Any]:
+        """Select the roots of settled call graphs, or tombstones, as `Root` has them."""
+        place = tuple_(_promise.c.settled_at, _promise.c.id)
+        trimmed = self._find(_promise.c.value_headers, f'"{HEADER_DROPPED}":')
+        query: Select[Any] = select(
+            *(_promise.c[name] for name in ("id", "state", "settled_at", "function")),
+            *(_promise.c[name] for name in ("group_name", "retention", "branch")),
+            (trimmed == 0).label("has_payloads"),
+        ).where(condition({"kept": KEPT, "gone": GONE}.get(wanted.kind, ENDED)))
+        query = self._owned(query, _promise).where(_promise.c.settled_at < wanted.before)
+        if wanted.kind == "graphs":
+            query = query.where(_promise.c.retention.is_(None))
+        if wanted.after is not None:
+            query = query.where(place > tuple_(*wanted.after))
+        if wanted.function is not None:
+            query = query.where(_unindexed(_promise.c.function) == wanted.function)
+        if wanted.group is not None:
+            query = query.where(_unindexed(_promise.c.group_name) == wanted.group)
+        if wanted.states:
+            query = query.where(self._among(_promise.c.state, wanted.states))
+        query = _with_prefix(query, _unindexed(_promise.c.id), wanted.prefix)
+        return query.order_by(_promise.c.settled_at, _promise.c.id).limit(limit)
+
+    def graph_sizes(self, roots: Sequence[str]) -> Select[Any]:
+        """Select root, promises, pending ones and bytes of payloads of call graphs."""
+        size: ColumnElement[int] = sum(
+            (func.coalesce(self._length(_promise.c[n]), 0) for n in ("param_data", "value_data")),
+            start=literal_column("0", Integer),
+        )
+        pending = case((_PENDING, 1), else_=0)
+        query = select(_promise.c.origin, func.count(), func.sum(pending), func.sum(size))
+        return query.where(self._among(_promise.c.origin, roots)).group_by(_promise.c.origin)
+
+    def graph_members(self, roots: Sequence[str], limit: int) -> Select[Any]:
+        """Select root, id and state of the promises of call graphs but for the roots."""
+        query = select(_promise.c.origin, _promise.c.id, _promise.c.state)
+        query = query.where(
+            self._among(_promise.c.origin, roots), _promise.c.id != _promise.c.origin
+        )
+        return self._owned(query, _promise).limit(limit)
+
+    def pointers(self, ids: Sequence[str], branches: Sequence[str]) -> list[Select[Any]]:
+        """Select the promises to which a callback or an unblock points, and pending branches."""
+        callback, unblock = table(Callback).c, table(Unblock).c
+        return [
+            select(callback.awaiter).where(self._among(callback.awaiter, ids)),
+            select(unblock.promise_id).where(self._among(unblock.promise_id, ids)),
+            select(_promise.c.id).where(_PENDING, self._among(_promise.c.id, branches)),
+        ]
+
+    def without_data(self, ids: Sequence[str]) -> Select[Any]:
+        """Select the promises of `ids` without their data."""
+        query = select(*_headers_columns).where(self._among(_promise.c.id, ids))
+        return query.order_by(_promise.c.id)
 
     def _sized(self, target: Table, names: Sequence[str]) -> Select[Any]:
         """Select id and size of the rows in slots of the owner."""

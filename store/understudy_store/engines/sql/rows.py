@@ -36,6 +36,7 @@ from understudy_store.records import (
     ScheduleRecord,
     TaskRecord,
     error_of,
+    retention_of,
 )
 from understudy_store.slots import slot_of, slots_of
 
@@ -43,7 +44,7 @@ from understudy_store.slots import slot_of, slots_of
 PROMISE_COLUMNS: Final = (
     *("id", "state", "param_headers", "param_data", "value_headers", "value_data", "tags"),
     *("timeout_at", "created_at", "settled_at", "origin", "branch", "slot", "group_name"),
-    *("function", "error"),
+    *("function", "error", "retention"),
     *TASK_COLUMNS,
 )
 _TARGET: Final = TASK_COLUMNS.index("target")
@@ -104,6 +105,7 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     branch: str | None = None
     target: str | None = None
     group: str | None = None
+    retention: int | None = None
     slots = slots_of([row.promise.id for row in rows])
     for row, slot in zip(rows, slots, strict=True):
         promise, task = row.promise, row.task
@@ -115,6 +117,7 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
             tags = promise.tags
             tags_json = texts_to_json(tags)
             origin, branch = tags.get(TAG_ORIGIN), tags.get(TAG_BRANCH)
+            retention = retention_of(tags)
         function = None
         if task is None:
             target = group = None
@@ -144,6 +147,7 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
                 group,
                 function,
                 error_of(promise) if value.headers else None,
+                retention if origin is None or origin == promise.id else None,
                 *values,
             )
         )
@@ -188,6 +192,7 @@ def row_of(values: Sequence[Any]) -> Row:
         _group,
         _function,
         _error,
+        _retention,
         *task,
     ) = values
     promise = PromiseRecord(

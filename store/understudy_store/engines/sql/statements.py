@@ -52,7 +52,7 @@ from understudy_store.engines.sql.tables import (
     table,
 )
 
-#: Rows in one statement. Times the 34 columns of a promise, that is well below SQLite's 32,766
+#: Rows in one statement. Times the 35 columns of a promise, that is well below SQLite's 32,766
 #: variables.
 CHUNK_ROWS = 512
 #: up to so many rows are written one by one
@@ -113,6 +113,9 @@ class Statements:
         self.put_schedules = build.put(_schedule, SCHEDULE_COLUMNS)
         self.delete_schedules = build.remove(_schedule, "id")
         self.add_attempts = build.insert(table(Attempt), ATTEMPT_COLUMNS)
+        #: promises that are purged, and their attempts
+        self.purge_promises = build.remove(_promise, "id")
+        self.purge_attempts = build.remove(table(Attempt), "promise_id")
         #: attempts that leave the log because later ones enter it
         self.remove_attempts = build.remove(table(Attempt), "promise_id", "n")
 

@@ -27,6 +27,11 @@ ROOTS = "target IS NOT NULL AND origin = id"
 LIVE_CALLS = f"{ROOTS} AND state = 'pending'"
 FAILED = "state IN ('rejected', 'rejected_canceled', 'rejected_timedout')"
 FAILED_CALLS = f"function IS NOT NULL AND {FAILED}"
+#: Conditions of the roots of call graphs that have ended; of those whose creators have said how
+#: long they are kept; and of tombstones.
+ENDED = "origin = id AND settled_at IS NOT NULL AND timeout_at >= 0"
+KEPT = "retention IS NOT NULL AND settled_at IS NOT NULL"
+GONE = "timeout_at < 0"
 #: Condition of the rows of detached calls: roots that a task has made.
 DETACHED = "branch IS NOT NULL AND origin = id"
 
@@ -59,6 +64,10 @@ class Promise(StoreModel, table=True):
         _partial("call_group", CALLS, "group_name", "created_at"),
         _partial("call_live", LIVE_CALLS, "created_at"),
         _partial("call_failed", FAILED_CALLS, "settled_at"),
+        # For purges, the oldest first.
+        _partial("promise_ended", ENDED, "settled_at"),
+        _partial("promise_kept", KEPT, "settled_at"),
+        _partial("promise_gone", GONE, "settled_at"),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)
@@ -119,6 +128,8 @@ class Promise(StoreModel, table=True):
     function: str | None = Field(sa_type=Text)
     #: of a promise that has failed, the class of the exception, if its value says so
     error: str | None = Field(sa_type=Text)
+    #: of a root whose creator has said how long it is kept, milliseconds; NULL in all other rows
+    retention: int | None = Field(sa_type=BigInteger)
 
 
 class Attempt(StoreModel, table=True):

@@ -88,6 +88,11 @@ FINDER_BUSY_S: Final = 5.0
 _CHUNK_ROWS = 256
 #: the same for a write with pauses, which is not to hold up other threads
 _PAUSED_CHUNK_ROWS = 64
+#: Free pages that are kept for new rows, at least so many, and such a part of the file; and how
+#: many of the others one write with a purge gives back to the disk.
+FREE_PAGES_KEPT: Final = 256
+FREE_PART_KEPT: Final = 8
+FREED_PAGES: Final = 256
 _WRITER_PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA journal_size_limit=67108864",
@@ -316,6 +321,18 @@ class Database:
                 self._set("now", memtable.now)
         self.number = number
         self._now = max(self._now, memtable.now)
+        if memtable.purged:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Give some free pages back to the disk, if there are many; later rows use the others."""
+        driver = self._driver
+        with suppress(sqlite3.Error):  # They stay free, and the next purge tries again.
+            [free] = driver.execute("PRAGMA freelist_count").fetchone()
+            [pages] = driver.execute("PRAGMA page_count").fetchone()
+            if free > max(FREE_PAGES_KEPT, pages // FREE_PART_KEPT):
+                # As a script, because each step of the statement frees a single page.
+                driver.executescript(f"PRAGMA incremental_vacuum({FREED_PAGES})")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -373,6 +390,10 @@ class Database:
 
     def _write(self, memtable: Memtable) -> None:
         driver = self._driver
+        if memtable.purged:
+            for keys in self._chunks([(id_,) for id_ in memtable.purged]):
+                STATEMENTS.purge_promises.run(driver, keys)
+                STATEMENTS.purge_attempts.run(driver, keys)
         inserted, updated = memtable.split()
         for chunk in self._chunks(inserted):
             STATEMENTS.insert_promises.run(driver, insert_values(chunk))
@@ -400,7 +421,7 @@ class Database:
             if forgotten := [key for key, each in memtable.attempts.items() if each is None]:
                 STATEMENTS.remove_attempts.run(driver, forgotten)
 
-    def _chunks(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    def _chunks(self, rows: Sequence[T]) -> Iterator[Sequence[T]]:
         pause = self.pause
         size = _CHUNK_ROWS if pause is None else _PAUSED_CHUNK_ROWS
         for at in range(0, len(rows), size):
@@ -472,7 +493,11 @@ def _prepare(connection: Connection, path: Path) -> None:
     # SQLite heeds it only as long as the file is empty.
     connection.exec_driver_sql(f"PRAGMA page_size={PAGE_BYTES}")
     if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_ID:
+        # The first of the two begins the file, so both are in one transaction.
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql("PRAGMA auto_vacuum=INCREMENTAL")
         connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.exec_driver_sql("COMMIT")
     mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
     if mode != "wal":
         raise StoreAccessError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from understudy_store.commands import PromiseSearch, Reply
+from understudy_store.commands import ReadCommand, Reply
 from understudy_store.engines.base import Read
 from understudy_store.engines.sql import migrations
 from understudy_store.engines.sql.answers import answer, asking
@@ -59,7 +59,7 @@ class StoreReader:
                 "broker of this one first"
             )
 
-    def search(self, command: PromiseSearch) -> Reply:
+    def search(self, command: ReadCommand) -> Reply:
         """Answer a search, as of the moment in which it begins."""
         with explained(self.path), self._connection.begin():
             return answer(QUERIES, Read(command, _AS_WRITTEN), asking(self._connection))

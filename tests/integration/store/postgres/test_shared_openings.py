@@ -294,11 +294,13 @@ def make_of_that_time(url: str, revision: str) -> None:
     opened(url).close()
     name = url.partition("?schema=")[2]
     added = {
+        "0011": f"drop index {name}.promise_ended; drop index {name}.promise_kept; "
+        f"drop index {name}.promise_gone; alter table {name}.promise drop column retention",
         "0010": f"alter table {name}.schedule drop column plan, drop column course",
         "0009": f"drop table {name}.attempt; alter table {name}.promise "
         "drop column node, drop column started_at, drop column acquired_at, "
         "drop column queued_at, drop column suspensions, drop column logged, "
-        "drop column function, drop column error",
+        f"drop column function, drop column error; drop index if exists {name}.call_live",
         "0008": f"drop table {name}.slot; drop index {name}.promise_slot; "
         f"drop index {name}.callback_slot; drop index {name}.listener_slot; "
         f"drop index {name}.unblock_slot; drop index {name}.schedule_slot; "

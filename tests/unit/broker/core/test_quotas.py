@@ -25,6 +25,7 @@ from understudy_broker.protocol.messages import (
     Credit,
     Delegated,
     Functions,
+    GroupsGet,
     Invoke,
     PromiseCreateWatched,
     PromiseWatch,
@@ -86,6 +87,38 @@ def test_what_comes_too_fast_is_told_when_to_come_again() -> None:
     rig.now += wait_ms
     assert not tried(rig, A, PromiseGet("p"))
     assert "sends more than its limit" in tried(rig, A, PromiseGet("p"))
+
+
+def test_who_was_refused_lately_is_told_to_itself_and_to_operators() -> None:
+    grants = {
+        "a": Grant(ids=EVERYTHING.ids, limits=Quota(pending=1)),
+        "b": EVERYTHING._replace(admin=frozenset()),
+        "c": EVERYTHING,
+    }
+    rig = Rig(grant_of=grants.get)
+    rig.core.sessions.identity_of = {A: "a", B: "b", N: "c"}.get
+    for peer, name in ((A, "a"), (B, "b"), (N, "c")):
+        rig.join(peer, name, kind="client")
+
+    def limited(peer: bytes) -> list[tuple[str, str, int]]:
+        corr = rig.ask(peer, GroupsGet())
+        rig.turn()
+        [report] = [each.report for each in rig.take(peer, Response) if each.corr == corr]
+        assert report is not None
+        return list(report.limited)
+
+    assert limited(N) == []
+    rig.create(A, "p", None)
+    text = tried(rig, A, PromiseCreate("q", LATER))
+    rig.now += 1500
+    [(identity, told, ago_ms)] = limited(N)
+    assert identity == "a"
+    assert text.endswith(told)
+    assert ago_ms >= 1500
+    assert [each[0] for each in limited(A)] == ["a"]
+    assert limited(B) == []
+    rig.now += 60_000
+    assert limited(N) == []
 
 
 def test_all_connections_of_an_identity_share_its_rate_and_fences_count_each_command() -> None:

@@ -115,11 +115,14 @@ def test_a_report_on_groups_shows_each_node_once() -> None:
         ),
         {"commits": 2},
     )
+    one = msgspec.structs.replace(one, limited=(("a", "old", 900), ("b", "b", 5)))
+    two = msgspec.structs.replace(two, limited=(("a", "new", 100),))
     answers = [Response(1, Reply(200), report) for report in (one, two)]
     merged = merge(GroupsGet(), answers)
     assert isinstance(merged, Response)
     report = merged.report
     assert report == merge_reports([one, two])
+    assert report.limited == (("a", "new", 100), ("b", "b", 5))
     assert [group.name for group in report.groups] == ["a", "g"]
     group = report.groups[1]
     assert (group.queued, group.waiting_ms) == (10, 300)

@@ -153,3 +153,28 @@ def test_a_wrong_url_of_the_environment_is_named(
     monkeypatch.setenv("UNDERSTUDY_URL", "nowhere")
     with pytest.raises(SettingsError, match=r"'listen' \(environment UNDERSTUDY_URL\)"):
         load_settings()
+
+
+def test_the_table_of_retention(clean: Path) -> None:
+    day = 86_400_000
+    rules = load_settings().broker_config().retention
+    assert (rules.default, rules.values, rules.idempotency) == (30 * day, None, 90 * day)
+    (clean / "understudy.toml").write_text(
+        '[retention]\ndefault = "never"\nvalues = "7d"\ngroups.shop = "1h"\n'
+        'functions."shop/checkout" = "90d"\narchive = "file:///tmp/a.jsonl"\n'
+        '[broker]\nlisten = "tcp://127.0.0.1:5599"\n'
+    )
+    settings = load_settings()
+    rules = settings.broker_config().retention
+    assert (rules.default, rules.values) == (None, 7 * day)
+    assert (rules.groups, rules.functions) == (
+        {"shop": 3_600_000},
+        {"shop/checkout": 90 * day},
+    )
+    assert settings.retention.archive_path == "/tmp/a.jsonl"
+    (clean / "understudy.toml").write_text('[retention]\ndefault = "30"\n')
+    with pytest.raises(SettingsError, match=r"retention.default.*is no duration"):
+        load_settings()
+    (clean / "understudy.toml").write_text('[retention]\narchive = "s3://x"\n')
+    with pytest.raises(SettingsError, match=r"retention.archive.*file:///"):
+        load_settings()

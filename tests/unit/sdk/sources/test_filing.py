@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.sdk.sources.fakes import FakeForms, FakeStore, message, translator
-from understudy.errors import CommandError
+from understudy.errors import CommandError, PurgedError
 from understudy.queues.port import Message
 from understudy.sources.filing import Filing, Later, position
 from understudy_store.commands import PromiseCreate
@@ -141,3 +141,13 @@ def test_ids_that_are_all_taken_end_in_waiting() -> None:
         step = following
     else:
         raise AssertionError("it never waits")
+
+
+def test_a_message_whose_call_was_purged_is_acknowledged() -> None:
+    """It is a repetition: nothing is performed again, and nothing is recorded."""
+    filing = Filing(message(1), translator(), FakeForms(), "list:t")
+    filing.begin()
+    assert filing.answered(PurgedError(410, "it has ended, and was purged")) == "known"
+    filing = Filing(message(1, b"nonsense"), translator(), FakeForms(), "list:t")
+    filing.begin()
+    assert filing.answered(PurgedError(410, "it has ended, and was purged")) == "poison"

@@ -146,7 +146,7 @@ def test_retries_delays_and_parked_tasks() -> None:
     assert reason.text.endswith(", in 1 min 0 s")
     parked = task("p", "halted", deaths=4, cause="its holder vanished 4 times in a row")
     [reason] = explain(pending("p"), tasks=(parked,)).reasons
-    assert reason.text == "is parked: its holder vanished 4 times in a row"
+    assert reason.text.startswith("is parked: its holder vanished 4 times in a row; find out why")
     assert reason.advice == "understudy tasks continue p"
     [reason] = explain(pending("p"), tasks=(task("p", "halted"),)).reasons
     assert reason.text == "is halted"
@@ -199,5 +199,86 @@ def test_a_group() -> None:
     retried = task("b", "pending", failures=2, cause="attempt 2 of 6 failed: KeyError: 'k'")
     first, second = of(*tasks, retried, report=groups(NODE)).reasons
     assert first.text == "5 tasks are parked: ValueError: x"
-    assert first.advice == "understudy tasks continue a0 a1 a2"
+    assert first.advice == "understudy tasks continue --group g --cause 'ValueError: x'"
     assert second.text == "1 task is tried again: KeyError: 'k'"
+    assert second.advice == "understudy tasks retry b"
+
+
+def test_one_command_for_many_tasks() -> None:
+    def of(*tasks: TaskRecord) -> Explanation:
+        report = groups(NODE)
+        return explain_group("g", Facts(NOW, report, tasks={each.id: each for each in tasks}))
+
+    # Where only the ids differ, the cause is the same.
+    changed = [
+        task(id_, "halted", cause=f"E: {id_}.1: the history holds run one")
+        for id_ in ("a", "job-b")
+    ]
+    [reason] = of(*changed).reasons
+    assert reason.text == "2 tasks are parked: E: ….1: the history holds run one"
+    assert (
+        reason.advice
+        == "understudy tasks continue --group g --cause '.1: the history holds run one'"
+    )
+    [reason] = of(task("a", "halted"), task("b", "halted")).reasons
+    assert reason.advice == "understudy tasks continue a b"
+    below = [pending("p.1", "p"), pending("p.2", "p")]
+    parked = [task(id_, "halted", cause="ValueError: x") for id_ in ("p.1", "p.2")]
+    waits = task("p", "suspended", awaits=("p.1", "p.2"))
+    [reason] = explain(pending("p"), *below, tasks=(waits, *parked)).reasons
+    assert reason.advice == "understudy calls continue p"
+
+
+def test_a_function_that_keeps_a_group_busy_is_named() -> None:
+    full = msgspec.structs.replace(NODE, credit=0, held=3, concurrency=3)
+    held = {id: task(id, "acquired", started_at=NOW - n * 1000) for n, id in enumerate("abc", 1)}
+    records = {id: pending(id, "report" if id != "a" else "f") for id in held}
+    facts = Facts(NOW, groups(full, queued=9, waiting_ms=1000), records, held)
+    reason = explain_group("g", facts).reasons[-1]
+    assert reason.text == (
+        "most tasks in hand are calls of report: 2 of 3; the oldest, c, began 3 s ago"
+    )
+    assert reason.advice == "understudy why c"
+    # Nothing is said of nodes that have room.
+    assert explain_group("g", Facts(NOW, groups(NODE, queued=9), records, held)).reasons == ()
+
+
+def test_the_group_tells_of_steps_that_are_tried_again_and_of_calls_that_wait() -> None:
+    held = {id: task(id, "acquired") for id in "ab"}
+    said = "attempt 2 of 6 failed: ConnectionError: refused; the next one in 8 s"
+    progress = {id: ProgressRecord(id, None, said, NOW) for id in held}
+    waits = {id: task(id, "suspended", started_at=NOW - n * 1000) for n, id in enumerate("xy", 1)}
+    found = explain_group("g", Facts(NOW, groups(NODE), {}, held | waits, progress=progress))
+    steps, others = found.reasons
+    assert steps.text == "steps of 2 calls are tried again: ConnectionError: refused"
+    assert (steps.ids, steps.advice) == (("a", "b"), "understudy why a")
+    assert others.text == "2 calls wait for other calls or promises, the oldest since 2 s"
+    assert others.advice == "understudy why y"
+
+
+def test_a_suspended_call_that_waits_for_nothing_below_it_is_not_said_to_go_on() -> None:
+    [reason] = explain(pending("p"), tasks=(task("p", "suspended"),)).reasons
+    assert reason.text.startswith("waits for a call or promise that another call has made")
+    assert reason.advice == "understudy why --group g"
+    [reason] = explain(pending("p"), tasks=(task("p", "suspended", resumes=("q",)),)).reasons
+    assert reason.text == "is about to go on: what it waited for has ended"
+
+
+def test_what_waits_for_one_node_alone_is_told_although_others_have_room() -> None:
+    idle = msgspec.structs.replace(NODE, name="n-2", pid="n-2#boot")
+    alone = {id: task(id, "pending", target="poll://uni@g/n-1") for id in "abc"}
+    [reason] = explain_group("g", Facts(NOW, groups(NODE, idle, queued=4), tasks=alone)).reasons
+    assert reason.text == "3 tasks wait for node n-1, which alone may have them"
+    report = groups(NODE, idle, queued=4)
+    [reason] = explain(pending("a"), tasks=(alone["a"],), report=report).reasons
+    assert reason.text == "waits for node n-1, which alone may have it and has 1 tasks in hand"
+    assert reason.advice == ""
+
+
+def test_a_parked_call_that_killed_its_processes_comes_with_a_warning() -> None:
+    parked = task("p", "halted", deaths=4, cause="its holder vanished 4 times in a row")
+    warning = "find out why before it goes on: it may end the next process, too"
+    [reason] = explain(pending("p"), tasks=(parked,)).reasons
+    assert reason.text.endswith(warning)
+    [reason] = explain_group("g", Facts(NOW, groups(NODE), tasks={"p": parked})).reasons
+    assert reason.text.endswith(warning)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from understudy_store.commands import PromiseSearch, ReadCommand, ScheduleSearch, TaskSearch
+from understudy_store.commands import PromiseSearch, ScheduleSearch, TaskSearch
 from understudy_store.limits import Limits
 from understudy_store.machine import Machine
 
@@ -20,7 +20,9 @@ from understudy_store.machine import Machine
         (PromiseSearch(limit=Limits().page_max + 1), "limit 1001"),
     ],
 )
-def test_malformed_searches_are_refused(command: ReadCommand, word: str) -> None:
+def test_malformed_searches_are_refused(
+    command: PromiseSearch | TaskSearch | ScheduleSearch, word: str
+) -> None:
     reply = Machine().apply(command, 0)
     assert reply.status == 400
     assert word in str(reply.error)
@@ -29,5 +31,7 @@ def test_malformed_searches_are_refused(command: ReadCommand, word: str) -> None
 @pytest.mark.parametrize(
     "command", [PromiseSearch(state="pending"), TaskSearch(state="halted"), ScheduleSearch(limit=1)]
 )
-def test_well_formed_searches_are_left_to_the_engine(command: ReadCommand) -> None:
+def test_well_formed_searches_are_left_to_the_engine(
+    command: PromiseSearch | TaskSearch | ScheduleSearch,
+) -> None:
     assert Machine().apply(command, 0).status == 200

@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData
 
 #: every revision, oldest first
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
+REVISIONS: Final = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+    "0007",
+    "0008",
+    "0009",
+    "0010",
+    "0011",
+)
 HEAD: Final = REVISIONS[-1]
 #: the revision in which stores over PostgreSQL begin
 FIRST_POSTGRESQL: Final = "0006"

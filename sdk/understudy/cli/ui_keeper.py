@@ -1,0 +1,56 @@
+"""Keeps a dashboard running beside a broker, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from understudy import extras
+from understudy.cli.edge_keeper import NO_VARIABLES, OFF, EdgeKeeper
+
+#: where it listens unless it is told otherwise
+DEFAULT_LISTEN: Final = "127.0.0.1:8080"
+#: the variable that tells it; "off": none is run beside a broker
+LISTEN_ENV: Final = "UNDERSTUDY_UI__LISTEN"
+#: modules of the extra [ui]
+_NEEDED: Final = ("starlette", "hypercorn", "jinja2")
+
+
+def missing() -> str:
+    """Return what is not installed that a dashboard needs; empty if it has everything."""
+    return extras.missing(*_NEEDED)
+
+
+def ui_command(listen: str, url: str) -> list[str]:
+    """Return the command that runs a dashboard."""
+    return [sys.executable, "-m", "understudy", "ui", "--listen", listen, "--url", url]
+
+
+def ui_listen() -> str:
+    """Return where a dashboard beside a broker listens; "off" if none is to run."""
+    return OFF if missing() else os.environ.get(LISTEN_ENV) or DEFAULT_LISTEN
+
+
+@contextmanager
+def ui_beside(
+    listen: str, say: Callable[[str], None], variables: Mapping[str, str] = NO_VARIABLES
+) -> Iterator[EdgeKeeper]:
+    """Keep a dashboard running beside the broker of this process, once it is started in the block.
+
+    Parameters
+    ----------
+    listen
+        As HOST:PORT; "off": none runs.
+    say
+        Told, once, of a dashboard that ends.
+    variables
+        What its environment has beyond that of this process.
+    """
+    keeper = EdgeKeeper(listen, say, None, variables, ui_command, "dashboard")
+    try:
+        yield keeper
+    finally:
+        keeper.stop()

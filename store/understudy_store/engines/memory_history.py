@@ -1,0 +1,126 @@
+"""Rows in memory as of one moment, for looks at what retention is about. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from understudy_store.addresses import group_of
+from understudy_store.engines.ended import Size, Wanted
+from understudy_store.records import (
+    HEADER_DROPPED,
+    TAG_BRANCH,
+    PromiseState,
+    Row,
+    Value,
+    function_of,
+    is_gone,
+    origin_of,
+    payload_bytes,
+    retention_of,
+)
+from understudy_store.retention import Root
+
+
+class MemoryHistory:
+    """A `History` of rows.
+
+    Parameters
+    ----------
+    pointed_at
+        Ids to which callbacks and unblocks point.
+    """
+
+    def __init__(self, rows: Sequence[Row], pointed_at: Collection[str]) -> None:
+        self._rows = {row.promise.id: row for row in rows}
+        self._pointed_at = pointed_at
+        self._graphs: dict[str, list[Row]] = {}
+        for row in rows:
+            self._graphs.setdefault(origin_of(row.promise), []).append(row)
+
+    def roots(self, wanted: Wanted, limit: int) -> Iterable[Root]:
+        """Return settled roots, or tombstones, by end and id."""
+        roots = [root for row in self._rows.values() if (root := _root(row, wanted)) is not None]
+        roots.sort(key=lambda root: (root.settled_at, root.id))
+        return roots[:limit]
+
+    def sizes(self, roots: Sequence[str]) -> dict[str, Size]:
+        """Return the sizes of the graphs of `roots`."""
+        return {
+            id_: Size(
+                len(rows := self._graphs[id_]),
+                sum(not row.promise.settled for row in rows),
+                sum(payload_bytes(row.promise) for row in rows),
+            )
+            for id_ in roots
+        }
+
+    def members(self, roots: Sequence[str], limit: int) -> Iterable[tuple[str, str, PromiseState]]:
+        """Return root, id and state of members, without the roots."""
+        found = [
+            (root, row.promise.id, row.promise.state)
+            for root in roots
+            for row in self._graphs[root]
+            if row.promise.id != root
+        ]
+        return found[:limit]
+
+    def held(self, ids: Collection[str], branches: Collection[str]) -> Collection[str]:
+        """Return those of `ids` that something points to, and `branches` that are pending."""
+        pending = [
+            each for each in branches if each in self._rows and not self._rows[each].promise.settled
+        ]
+        return [*(id_ for id_ in ids if id_ in self._pointed_at), *pending]
+
+    def rows(self, ids: Sequence[str], *, with_data: bool) -> list[Row]:
+        """Return the rows of `ids`."""
+        rows = [self._rows[id_] for id_ in ids]
+        if with_data:
+            return rows
+        return [
+            Row(
+                replace(
+                    row.promise,
+                    param=Value(row.promise.param.headers),
+                    value=Value(row.promise.value.headers),
+                ),
+                row.task,
+            )
+            for row in rows
+        ]
+
+
+def _root(row: Row, wanted: Wanted) -> Root | None:
+    promise = row.promise
+    if promise.settled_at is None or promise.settled_at >= wanted.before:
+        return None
+    gone = is_gone(promise)
+    if gone is not (wanted.kind == "gone") or origin_of(promise) != promise.id:
+        return None
+    retention = retention_of(promise.tags)
+    if retention is not None and wanted.kind == "graphs":
+        return None
+    if retention is None and wanted.kind == "kept":
+        return None
+    if wanted.after is not None and (promise.settled_at, promise.id) <= wanted.after:
+        return None
+    function = function_of(row)
+    group = None if row.task is None else group_of(row.task.target)
+    if (
+        wanted.function not in (None, function)
+        or wanted.group not in (None, group)
+        or (wanted.states and promise.state not in wanted.states)
+        or not promise.id.startswith(wanted.prefix)
+    ):
+        return None
+    return Root(
+        promise.id,
+        promise.state,
+        promise.settled_at,
+        function,
+        group,
+        retention,
+        promise.tags.get(TAG_BRANCH),
+        HEADER_DROPPED not in promise.value.headers,
+    )

@@ -1,0 +1,287 @@
+"""The dashboard in a real browser: each screen, each kind of deed, live, and with hostile texts."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.integration.cli.programs import Program, run
+from tests.integration.ui.deployment import HOSTILE, Deployment, deployment
+from tests.services.chromium import chromium
+from understudy.bench.deployment import free_port
+from understudy.testing import record
+
+AXE = Path(__file__).parent / "axe" / "axe-4.14.1.min.js"
+PATIENCE_MS = 15_000
+expect.set_options(timeout=PATIENCE_MS)
+
+SCREENS = {
+    "/": "problem",
+    "/calls": "Calls",
+    "/call?id=order-7": "checkout",
+    "/call?id=order-7&tab=graph": "Slowest path",
+    "/call?id=order-7&tab=steps": "receipt-39",
+    "/call?id=refund-1": "the card was declined",
+    "/call?id=print-1&tab=attempts": "out of paper",
+    "/call?id=order-7&tab=raw": '"state": "resolved"',
+    "/groups": "shop",
+    "/group?name=shop": "checkout",
+    "/waiting": "trip-1",
+    "/schedules": "nightly",
+    "/brokers": "tcp://",
+    "/do/cancel?id=remind-1": "Cancels 1 call in group shop",
+    "/do/resolve?id=trip-1.1": "Value, as JSON",
+    "/call?id=nobody": "There is no call",
+    f"/call?id={quote(HOSTILE)}": "approval",
+}
+
+
+#: screens with all colors
+DARK = ("/", "/calls", "/call?id=refund-1", "/call?id=order-7&tab=graph", "/do/cancel?id=remind-1")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A deployment with calls of all kinds."""
+    with deployment(tmp_path_factory.mktemp("ui")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Browser, shop: Deployment) -> Iterator[Page]:
+    """A page that reports errors of scripts, and what the browser has refused."""
+    context = browser.new_context(base_url=shop.base)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda said: problems.append(said.text) if "Security Policy" in said.text else None,
+    )
+    yield page
+    context.close()
+    assert problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_each_screen_shows_what_it_should_and_axe_finds_nothing(
+    browser: Browser, shop: Deployment, scheme: str
+) -> None:
+    context = browser.new_context(base_url=shop.base, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    source = AXE.read_text(encoding="utf-8")
+    found: dict[str, list[str]] = {}
+    for path, text in SCREENS.items():
+        if scheme == "dark" and path not in DARK:
+            continue
+        page.goto(path)
+        expect(page.locator("main")).to_contain_text(text)
+        page.evaluate(source)
+        result = page.evaluate("axe.run()")
+        found[path] = [
+            f"{each['id']}: {[node['html'][:90] for node in each['nodes']][:2]}"
+            for each in result["violations"]
+        ]
+    context.close()
+    assert {path: texts for path, texts in found.items() if texts} == {}
+
+
+def test_pages_fit_a_phone_and_need_no_mouse(browser: Browser, shop: Deployment) -> None:
+    context = browser.new_context(base_url=shop.base, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    for path in SCREENS:
+        page.goto(path)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 360, path
+    page.goto("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("/")
+    page.keyboard.type("order-7")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text("order-7")
+    context.close()
+
+
+def test_ids_and_values_are_only_ever_text(page: Page) -> None:
+    for path in (f"/call?id={quote(HOSTILE)}", "/calls", "/waiting", "/"):
+        page.goto(path)
+        assert page.locator("img").count() == 0
+        assert page.evaluate("document.body.id") == ""
+    page.goto(f"/call?id={quote(HOSTILE)}&tab=steps")
+    expect(page.locator("main")).to_contain_text(r"\u202e\u001b[31m")
+    page.goto("/call?id=large-1&tab=steps")
+    expect(page.locator("main")).to_contain_text("too large for a page")
+
+
+def test_an_open_page_follows_and_survives_a_restart_of_the_broker(
+    page: Page, shop: Deployment
+) -> None:
+    page.goto("/waiting")
+    expect(page.locator("#waiting")).to_contain_text("trip-1.1")
+    shop.runtime.options(target="shop").rpc("trip-2", "approval", 7)
+    expect(page.locator("#waiting")).to_contain_text("trip-2.1")
+    shop.stop("broker")
+    expect(page.locator("#state .banner")).to_contain_text("No broker answers")
+    shop.start("broker")
+    expect(page.locator("#state .banner")).to_have_count(0)
+    shop.runtime.promises.resolve("trip-2.1", True)
+    expect(page.locator("#waiting")).not_to_contain_text("trip-2.1")
+
+
+def test_a_waterfall_grows_row_by_row(page: Page, shop: Deployment) -> None:
+    shop.runtime.options(target="shop").rpc("trip-3", "approval", 7)
+    page.goto("/call?id=trip-3")
+    row = page.locator("#rows tr")
+    expect(row).to_have_count(2)
+    page.evaluate("document.querySelector('#rows tr:nth-child(2)').dataset.mark = 'mine'")
+    shop.runtime.promises.resolve("trip-3.1", True)
+    expect(page.locator("#rows tr").nth(0)).to_contain_text("resolved")
+    expect(page.locator("#head")).to_contain_text("resolved")
+
+
+def test_folded_children_open_on_demand(page: Page) -> None:
+    page.goto("/call?id=stock-1")
+    expect(page.locator("#rows tr")).to_have_count(7)
+    page.get_by_role("link", name=re.compile("more price")).click()
+    expect(page.locator("#rows tr")).to_have_count(61)
+
+
+def test_a_person_answers_by_a_form(page: Page, shop: Deployment) -> None:
+    shop.runtime.options(target="shop").rpc("trip-4", "approval", 9)
+    page.goto("/waiting")
+    page.locator("tr", has_text="trip-4.1").get_by_role("link", name="Resolve").click()
+    page.fill("textarea", "yes")
+    page.get_by_role("button", name="Resolve").click()
+    expect(page.get_by_role("alert")).to_contain_text("this is no JSON")
+    page.fill("textarea", '{"by": "ann"}')
+    page.get_by_role("button", name="Resolve").click()
+    expect(page.get_by_role("status").first).to_contain_text("Done: Resolve")
+    assert shop.runtime.get("trip-4").result(timeout=10)["answer"] == {"by": "ann"}
+
+
+def test_calls_are_halted_continued_and_canceled_from_their_page(
+    page: Page, shop: Deployment
+) -> None:
+    page.goto("/call?id=remind-1")
+    for deed, state in (("Halt", "halted"), ("Continue", "waiting"), ("Cancel", "canceled")):
+        page.get_by_role("link", name=deed, exact=True).click()
+        page.get_by_role("button", name=deed).click()
+        expect(page.locator("#head .badge")).to_contain_text(state)
+
+
+def test_many_calls_are_chosen_and_canceled(page: Page, shop: Deployment) -> None:
+    for number in range(3):
+        shop.runtime.options(target="bank").rpc(f"bulk-{number}", "transfer", 1)
+    page.goto("/calls?prefix=bulk-")
+    assert page.get_by_role("button", name="Cancel").is_disabled()
+    page.get_by_label("Choose all").check()
+    expect(page.locator(".chosen")).to_have_text("3 chosen")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".summary").first).to_have_text("Cancels 3 calls in group bank.")
+    page.get_by_role("button", name="Cancel 3 calls").click()
+    page.goto("/calls?prefix=bulk-&state=canceled")
+    expect(page.locator("#calls tr")).to_have_count(3)
+
+
+def test_a_schedule_is_paused_run_and_resumed(page: Page) -> None:
+    page.goto("/schedules")
+    page.get_by_role("link", name="Pause").click()
+    page.fill("input[name=reason]", "stocktaking")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#schedules")).to_contain_text("paused: stocktaking")
+    page.get_by_role("link", name="Run now").click()
+    page.get_by_role("button", name="Run now").click()
+    expect(page.locator("#schedules a.id")).to_contain_text("nightly")
+    page.get_by_role("link", name="Resume").click()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#schedules")).not_to_contain_text("paused")
+
+
+def test_other_sites_and_forged_forms_are_refused(shop: Deployment) -> None:
+    with httpx.Client(base_url=shop.base) as client:
+        answer = client.get("/do/cancel?id=remind-2")
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        found = re.search('name="form" value="([0-9a-f]+)"', answer.text)
+        assert found is not None
+        form = {"form": found[1], "at": "1"}
+        path = "/do/cancel?id=remind-2"
+        elsewhere = {"sec-fetch-site": "cross-site"}
+        assert client.post(path, data=form, headers=elsewhere).status_code == 403
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 421
+        assert client.post(path, data={"form": "0" * 64}).status_code == 403
+        assert client.post(path, content=b"x" * 5_000_000).status_code in (403, 413)
+        assert httpx.post(f"{shop.base}{path}", data=form).status_code == 403
+        assert client.get("/static/..%2fapp.py").status_code == 404
+        assert client.post("/", data=form).status_code == 405
+        assert shop.runtime.get("remind-2").done() is False
+        assert client.post(path, data=form).status_code == 303
+        assert client.post(path, data=form).status_code == 303  # canceled already: as asked for
+
+
+def test_files_are_shown_without_a_broker_and_never_changed(
+    shop: Deployment, tmp_path: Path
+) -> None:
+    record("order-7", shop.runtime).save(tmp_path / "order-7.json")
+    copied = tmp_path / "copy.db"
+    with closing(sqlite3.connect(shop.store)) as source, closing(sqlite3.connect(copied)) as target:
+        source.backup(target)
+    for option, file in (("--store", copied), ("--history", tmp_path / "order-7.json")):
+        base = f"http://127.0.0.1:{free_port()}"
+        listen = ("--listen", base.removeprefix("http://"))
+        with Program("ui", option, str(file), *listen, cwd=tmp_path) as program:
+            program.wait_for("understudy ui: http")
+            with httpx.Client(base_url=base, follow_redirects=True) as client:
+                assert client.get("/").status_code == 200
+                for tab in ("waterfall", "graph", "steps", "attempts", "raw"):
+                    answer = client.get(f"/call?id=order-7&tab={tab}")
+                    assert answer.status_code == 200
+                    assert "A file, read only" in answer.text
+                    assert "/do/" not in answer.text
+                assert client.get("/do/cancel?id=order-7").status_code == 404
+                for path in ("/calls", "/waiting", "/schedules"):
+                    assert client.get(path).status_code == 200
+
+
+def test_beyond_this_machine_people_log_in(shop: Deployment, tmp_path: Path) -> None:
+    refused = run("ui", "--url", shop.url, "--listen", "0.0.0.0:0", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--tokens" in refused.stderr
+    made = run("tokens", "new", "ann", "--file", "tokens.toml", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip().splitlines()[-1].split()[-1]
+    base = f"http://127.0.0.1:{free_port()}"
+    where = ("--listen", base.removeprefix("http://"), "--tokens", "tokens.toml")
+    with Program("ui", "--url", shop.url, *where, cwd=tmp_path) as program:
+        program.wait_for("understudy ui: http")
+        with httpx.Client(base_url=base, follow_redirects=True) as client:
+            answer = client.get("/calls")
+            assert answer.url.path == "/login"
+            assert client.get("/events/calls").status_code == 401
+
+            def log_in(given: str) -> httpx.Response:
+                found = re.search('name="form" value="([0-9a-f]+)"', client.get("/login").text)
+                assert found is not None
+                return client.post("/login", data={"form": found[1], "token": given})
+
+            assert log_in("understudy_wrong").status_code == 401
+            assert "Log out" in log_in(token).text
+            assert "order-7" in client.get("/calls").text
