@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import trio
+
 from tests.integration.cli.programs import Program, wait_until
 from tests.support import free_url
 from understudy import Runtime
@@ -76,6 +78,10 @@ class Deployment:
         self.runtime.schedules.create("nightly", "0 3 * * *", "checkout", ["book"], target="shop")
         for id_ in ("refund-1", "stock-1"):
             wait_until(self.runtime.get(id_).done, lambda: "the first calls do not end")
+
+    def call(self, id_: str, function: str, *args: object, target: str = "shop") -> None:
+        """Make a call, and wait until it is stored."""
+        trio.run(self.runtime.options(target=target).rpc(id_, function, *args).wait_stored)
 
     def close(self) -> None:
         """Stop everything."""

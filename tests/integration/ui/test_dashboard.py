@@ -134,7 +134,7 @@ def test_an_open_page_follows_and_survives_a_restart_of_the_broker(
 ) -> None:
     page.goto("/waiting")
     expect(page.locator("#waiting")).to_contain_text("trip-1.1")
-    shop.runtime.options(target="shop").rpc("trip-2", "approval", 7)
+    shop.call("trip-2", "approval", 7)
     expect(page.locator("#waiting")).to_contain_text("trip-2.1")
     shop.stop("broker")
     expect(page.locator("#state .banner")).to_contain_text("No broker answers")
@@ -145,7 +145,7 @@ def test_an_open_page_follows_and_survives_a_restart_of_the_broker(
 
 
 def test_a_waterfall_grows_row_by_row(page: Page, shop: Deployment) -> None:
-    shop.runtime.options(target="shop").rpc("trip-3", "approval", 7)
+    shop.call("trip-3", "approval", 7)
     page.goto("/call?id=trip-3")
     row = page.locator("#rows tr")
     expect(row).to_have_count(2)
@@ -163,7 +163,7 @@ def test_folded_children_open_on_demand(page: Page) -> None:
 
 
 def test_a_person_answers_by_a_form(page: Page, shop: Deployment) -> None:
-    shop.runtime.options(target="shop").rpc("trip-4", "approval", 9)
+    shop.call("trip-4", "approval", 9)
     page.goto("/waiting")
     page.locator("tr", has_text="trip-4.1").get_by_role("link", name="Resolve").click()
     page.fill("textarea", "yes")
@@ -186,9 +186,12 @@ def test_calls_are_halted_continued_and_canceled_from_their_page(
 
 
 def test_many_calls_are_chosen_and_canceled(page: Page, shop: Deployment) -> None:
-    for number in range(3):
-        shop.runtime.options(target="bank").rpc(f"bulk-{number}", "transfer", 1)
     page.goto("/calls?prefix=bulk-")
+    expect(page.locator("main")).to_contain_text("No call matches.")
+    for number in range(3):
+        shop.call(f"bulk-{number}", "transfer", 1, target="bank")
+    expect(page.locator("#calls tr")).to_have_count(3)
+    expect(page.locator(".empty")).to_be_hidden()
     assert page.get_by_role("button", name="Cancel").is_disabled()
     page.get_by_label("Choose all").check()
     expect(page.locator(".chosen")).to_have_text("3 chosen")

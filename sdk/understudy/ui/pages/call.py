@@ -66,6 +66,7 @@ async def call(ui: Ui, query: QueryParams) -> View:
         return message(
             f"There is no call or promise {id_!r}" if id_ else "Which call?",
             "An id is written in full here. The list of calls finds ids by how they begin.",
+            "Of a call that is only just being made: load this page again.",
             back="/calls",
             status=404,
         )
