@@ -904,8 +904,7 @@ class Runtime:
                 self.session.become_node()
                 tune_process()
                 connection = self.session.serve_dedicated(stop.set, stop.report_ready)
-                stop.manager.beat_while(connection.turns)
-                stop.wait()
+                stop.wait(connection.turns)
                 connection.check()
             finally:
                 self.stop()

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import typer
 
-from understudy.cli.app import COMMANDS
 from understudy.cli.app import app as command_line
 
 ROOT: Final = Path(__file__).parents[2]
@@ -35,8 +34,3 @@ def parsed(words: list[str]) -> dict[str, Any]:
         found, rest = command, rest[1:]
     params: dict[str, Any] = found.make_context("understudy", rest).params
     return params
-
-
-def is_known(command: str) -> bool:
-    """Return whether this version has a command: the dashboard is newer than these files."""
-    return command in COMMANDS

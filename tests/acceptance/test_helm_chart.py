@@ -130,7 +130,8 @@ def test_the_image_runs_as_the_same_user_as_the_pods(shared: list[dict[str, Any]
         assert template["spec"]["securityContext"]["runAsUser"] == int(uid)
     version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    assert version and chart["appVersion"] == chart["version"] == version[1]
+    assert version
+    assert chart["appVersion"] == chart["version"] == version[1]
 
 
 def test_a_node_may_end_its_functions_before_it_is_killed(shared: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.deployed import DEPLOY, ROOT, is_known, parsed
+from tests.acceptance.deployed import DEPLOY, ROOT, parsed
 
 TEXT = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -28,9 +28,9 @@ def instructions(name: str) -> list[str]:
 
 
 def extras() -> list[str]:
-    """Return the extras that are inside, without that of a dashboard which is not here yet."""
+    found: str
     [found] = re.findall(r'^ARG EXTRAS="(.*)"$', TEXT, re.MULTILINE)
-    return [name for name in found.split(",") if name != "ui" or is_known("ui")]
+    return found.split(",")
 
 
 def test_its_extras_are_those_of_the_project() -> None:

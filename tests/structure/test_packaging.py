@@ -122,9 +122,11 @@ def test_what_the_project_says_of_itself_is_true(wheel: Path) -> None:
         licenses = [name for name in archive.namelist() if "/licenses/" in name]
     assert licenses
     oldest = re.findall(r"^Requires-Python: >=3\.(\d+)$", metadata, re.MULTILINE)
-    named = re.findall(r"^Classifier: Programming Language :: Python :: 3\.(\d+)$", metadata, re.M)
+    named = re.findall(
+        r"^Classifier: Programming Language :: Python :: 3\.(\d+)$", metadata, re.MULTILINE
+    )
     assert [min(named, key=int)] == oldest
     # Nothing is said of a system on which no test has run.
-    assert re.findall(r"^Classifier: Operating System :: (.*)$", metadata, re.M) == [
+    assert re.findall(r"^Classifier: Operating System :: (.*)$", metadata, re.MULTILINE) == [
         "POSIX :: Linux"
     ]

@@ -1,4 +1,4 @@
-"""What systemd, or another service manager, is told of this program: the protocol of ``sd_notify``.
+"""Messages to systemd, or another service manager: the protocol of ``sd_notify``.
 
 A manager that wants to be told names a socket in the environment (`SOCKET_ENV`), and may ask for a
 beat (`INTERVAL_ENV`), without which it takes the program for stuck and starts it again. Nothing

@@ -139,6 +139,9 @@ class Connection:
         self._ended = False
         self._on_ended: Callable[[], None] | None = None
         self._loop: LoopThread | None = None
+        #: Returns whether the loops turn: those of functions, and this connection's own. It is to
+        #: be called on a thread that may wait two seconds for that.
+        self.turns: Callable[[], bool] = lambda: _turn(self._node, self._loop)
         self._node: NodeService | None = None
         self._loop_lock = LoopLock()
         self._stop_requested = trio.Event()
@@ -351,17 +354,6 @@ class Connection:
         self._peer.on_ready = on_ready
         self.serve(joins=joins)
 
-    def turns(self) -> bool:
-        """Return whether the loops turn: those of functions, and this connection's own.
-
-        Called on a thread that may wait two seconds for that.
-        """
-        from understudy.client.node_monitor import NodeMonitor
-
-        if self._node is None or self._loop is None:
-            return True
-        return NodeMonitor(self._node, self._loop, lambda: self.is_ready).live().status == 200
-
     def _on_register(self) -> None:
         """Have the broker told of a function that was registered after the hello."""
         if self._started and not self._ended and self.os_pid == os.getpid():
@@ -478,3 +470,11 @@ def _public_error(error: BaseException, name: str, group: str) -> BaseException:
     if isinstance(error, NameTakenError):
         return NameInUseError(name, group)
     return error
+
+
+def _turn(node: NodeService | None, loop: LoopThread | None) -> bool:
+    from understudy.client.node_monitor import NodeMonitor  # programs that only call do without
+
+    if node is None or loop is None:
+        return True
+    return NodeMonitor(node, loop, lambda: True).live().status == 200

@@ -6,7 +6,7 @@ import gc
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 from understudy_actors.processes.lifeline import WatchedLifeline, watch_lifeline
@@ -72,8 +72,10 @@ class StopRequest:
         with suppress(OSError):
             self._waker.send(b"\0")
 
-    def wait(self) -> None:
-        """Return when the process is to stop."""
+    def wait(self, turns: Callable[[], bool] | None = None) -> None:
+        """Return when the process is to stop; the service manager hears meanwhile that it turns."""
+        if turns is not None:
+            self.manager.beat_while(turns)
         while not self._is_set:
             self._woken.recv(1)
 

@@ -70,15 +70,19 @@ async def test_an_older_peer_is_welcomed_and_served() -> None:
             for each in found
         )
     ][:1]
-    with broker() as running, zmq.Context() as context:
-        with TrioSocket(context.socket(zmq.DEALER)) as socket, trio.fail_after(DEADLINE_S):
-            socket.socket.connect(running.endpoint)
-            assert socket.send_nowait([hello])
-            heard: list[Any] = []
-            while not any(isinstance(each, Welcome) for each in heard):
-                heard += [m for [f] in await receive_batch(socket) for m in decode_to_peer(f)]
-            assert socket.send_nowait([create])
-            while not any(isinstance(each, Response) for each in heard):
-                heard += [m for [f] in await receive_batch(socket) for m in decode_to_peer(f)]
+    with (
+        broker() as running,
+        zmq.Context() as context,
+        TrioSocket(context.socket(zmq.DEALER)) as socket,
+        trio.fail_after(DEADLINE_S),
+    ):
+        socket.socket.connect(running.endpoint)
+        assert socket.send_nowait([hello])
+        heard: list[Any] = []
+        while not any(isinstance(each, Welcome) for each in heard):
+            heard += [m for [f] in await receive_batch(socket) for m in decode_to_peer(f)]
+        assert socket.send_nowait([create])
+        while not any(isinstance(each, Response) for each in heard):
+            heard += [m for [f] in await receive_batch(socket) for m in decode_to_peer(f)]
     [response] = [each for each in heard if isinstance(each, Response)]
     assert response.reply.status in (200, 201)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.programs import environment, wait_until
-from tests.support import free_port, free_url
+from tests.support import free_url
 from understudy import Runtime
+from understudy.bench.deployment import free_port
 from understudy.cli import main
 from understudy.errors import UnderstudyError
 
@@ -30,8 +31,8 @@ def can_unshare() -> bool:
 class Secret:
     """A folder as Kubernetes mounts a Secret: links, all of which change at once.
 
-    The pod's group may read the files (`fsGroup`), and anybody may write to the folder itself, which
-    is mounted for reading only.
+    The pod's group may read the files (`fsGroup`), and anybody may write to the folder itself,
+    which is mounted for reading only.
     """
 
     def __init__(self, folder: Path, files: dict[str, bytes]) -> None:
@@ -78,15 +79,18 @@ def test_a_broker_is_process_1_with_keys_of_a_secret_that_changes(tmp_path: Path
         *("--keys", str(brokers.data), "--store", f"sqlite:///{tmp_path}/calls.db"),
     ]
     env = environment(CREDENTIALS_DIRECTORY=str(brokers.data))
+
+    def said() -> str:
+        return (tmp_path / "log").read_text()
+
     with (tmp_path / "log").open("w") as log:
         outer = subprocess.Popen([*NAMESPACE, *command], env=env, stderr=log)
     try:
-        said = lambda: (tmp_path / "log").read_text()  # noqa: E731
         wait_until(lambda: main(["health", "--ready", "--http", metrics]) == 0, said)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "nodes"))
-            own = {"key": "node.key", "broker_key": str(tmp_path / "nodes/broker.pub")}
-            with Runtime("g", url=url, **own) as runtime:
+            own = str(tmp_path / "nodes/broker.pub")
+            with Runtime("g", url=url, key="node.key", broker_key=own) as runtime:
                 runtime.promises.create("p")
             # A Secret that changes is followed: who is not in it any more is refused.
             assert main(["keys", "revoke", "node", "--folder", str(keys)]) == 0
@@ -101,9 +105,10 @@ def test_a_broker_is_process_1_with_keys_of_a_secret_that_changes(tmp_path: Path
         outer.wait()
 
 
-def _is_refused(url: str, keys: dict[str, str]) -> bool:
+def _is_refused(url: str, broker_key: str) -> bool:
+    keyed = Runtime("g", url=url, connect_timeout=1, key="node.key", broker_key=broker_key)
     try:
-        with Runtime("g", url=url, connect_timeout=1, **keys) as runtime:  # type: ignore[arg-type]
+        with keyed as runtime:
             runtime.promises.get("p")
     except UnderstudyError as error:
         return "does not take the key" in str(error)

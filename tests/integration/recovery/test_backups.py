@@ -1,4 +1,4 @@
-"""A backup that is taken under load, restored: every call that was acknowledged before it is there."""
+"""A backup that is taken under load, restored: each call acknowledged before is there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.integration.cli.programs import Program
-from tests.support import eventually, free_port, free_url
+from tests.support import eventually, free_url
 from understudy import Runtime
+from understudy.bench.deployment import free_port
 from understudy.cli import main
 from understudy_broker.server.embedded import EmbeddedBroker
 
