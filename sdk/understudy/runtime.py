@@ -904,7 +904,7 @@ class Runtime:
                 self.session.become_node()
                 tune_process()
                 connection = self.session.serve_dedicated(stop.set, stop.report_ready)
-                stop.wait()
+                stop.wait(connection.turns)
                 connection.check()
             finally:
                 self.stop()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from understudy_broker.transport.loop_lock import LoopThread
 
 T = TypeVar("T")
+
+#: how long a loop may take to turn
+_TURN_S: Final = 2.0
 
 
 class LoopBlockedError(Exception):
@@ -68,3 +71,12 @@ class LoopProbe(Generic[T]):
         code = frame.f_code
         place = f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
         return f"its loop has not turned for {self._timeout_s:g} s; it is at {place}"
+
+
+def turns(loop: LoopThread) -> bool:
+    """Return whether a loop turns; on another thread, which may wait two seconds for it."""
+    try:
+        LoopProbe(lambda: True, _TURN_S, loop)()
+    except LoopBlockedError:
+        return False
+    return True

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple, TypeAlias
 
@@ -21,6 +22,8 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.deployment import is_database, share_of
 from understudy_broker.errors import AddressInUseError, BrokerError
 from understudy_broker.log_format import LogSettingError, chosen_format, chosen_level
+from understudy_broker.monitoring.loop_probe import turns
+from understudy_broker.monitoring.service_manager import ServiceManager, take_service_manager
 from understudy_broker.process import (
     StopSignals,
     raise_descriptor_limit,
@@ -84,6 +87,7 @@ def run_broker(
     # A large store that is being opened contains no garbage, so the collector would look in vain.
     gc.disable()
     log = log_of(settings)
+    manager = take_service_manager()
     stopper = _Stopper()
     # Whatever the user's own mask is: stores, journals, sockets and the audit are for nobody else.
     mask = os.umask(0o077)
@@ -98,6 +102,8 @@ def run_broker(
             if watch is not None:
                 stopper.ask = watch(stopper.request)
                 signals.kills = stopper.ask is None
+            if stopper.ask is None:
+                stopper.manager = manager
             share = share_of(settings.broker_config(), settings.store)
             if share is not None:
                 _wait_for_address(settings.listen, stopper, log)
@@ -165,12 +171,15 @@ class _Stopper:
     ----------
     requested
         True from the request on, also before there is a loop.
+    manager
+        The service manager, which is told; one that does nothing if there is a supervisor.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._loop: LoopThread | None = None
         self._event: trio.Event | None = None
+        self.manager = ServiceManager()
         #: asks the supervisor to stop this broker; None: there is no supervisor
         self.ask: Callable[[], None] | None = None
 
@@ -191,6 +200,8 @@ class _Stopper:
 
     def request(self) -> None:
         """Set the event soon; called by any thread, also before there is a loop."""
+        if not self.requested:
+            self.manager.stopping()
         self.requested = True
         if self._loop is not None and self._event is not None:
             self._loop.run_soon(self._event.set)
@@ -279,6 +290,8 @@ async def _main(
         if keys is not None:
             text += f", keys of {settings.keys}"
         log("info", text, {})
+        stopper.manager.ready(f"listening on {address}")
+        stopper.manager.beat_while(partial(turns, LoopThread()))
         on_listening(address)
         tune_collection()
         gc.enable()

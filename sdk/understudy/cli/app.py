@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "seal": "understudy.cli.commands.seal",
     "codec": "understudy.cli.commands.codec",
     "tokens": "understudy.cli.commands.tokens",
+    "backup": "understudy.cli.commands.backup",
     "bench": "understudy.cli.commands.bench",
 }
 

@@ -139,6 +139,9 @@ class Connection:
         self._ended = False
         self._on_ended: Callable[[], None] | None = None
         self._loop: LoopThread | None = None
+        #: Returns whether the loops turn: those of functions, and this connection's own. It is to
+        #: be called on a thread that may wait two seconds for that.
+        self.turns: Callable[[], bool] = lambda: _turn(self._node, self._loop)
         self._node: NodeService | None = None
         self._loop_lock = LoopLock()
         self._stop_requested = trio.Event()
@@ -467,3 +470,11 @@ def _public_error(error: BaseException, name: str, group: str) -> BaseException:
     if isinstance(error, NameTakenError):
         return NameInUseError(name, group)
     return error
+
+
+def _turn(node: NodeService | None, loop: LoopThread | None) -> bool:
+    from understudy.client.node_monitor import NodeMonitor  # programs that only call do without
+
+    if node is None or loop is None:
+        return True
+    return NodeMonitor(node, loop, lambda: True).live().status == 200

@@ -73,6 +73,8 @@ class ConnectionPort(Protocol):
     def serve_dedicated(
         self, on_ended: Callable[[], None], on_ready: Callable[[], None], *, joins: bool = True
     ) -> None: ...
+    @property
+    def turns(self) -> Callable[[], bool]: ...
 
 
 class Stoppable(Protocol):

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 import trio
@@ -31,7 +32,10 @@ from understudy.logs import announce
 from understudy_broker.errors import LinkError
 from understudy_broker.monitoring.listener import Listener, MonitoringListenError
 from understudy_broker.monitoring.listener import bind as bind_monitor
+from understudy_broker.monitoring.loop_probe import turns
+from understudy_broker.monitoring.service_manager import ServiceManager, take_service_manager
 from understudy_broker.process import StopSignals, raise_descriptor_limit, tune_collection
+from understudy_broker.transport.loop_lock import LoopThread
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -60,10 +64,15 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
     ConfigurationError
         The file of tokens or the certificate cannot be used.
     """
-    stop = Stop()
-    with StopSignals(stop.request):
-        if watch is not None:
-            watch(stop.request)
+    stop, manager = Stop(), take_service_manager()
+
+    def end() -> None:
+        manager.stopping()
+        stop.request()
+
+    with StopSignals(end):
+        if watch is not None and watch(stop.request) is not None:
+            manager = ServiceManager()  # The supervisor's, not this process's.
         settings = _within_descriptors(settings, raise_descriptor_limit())
         security = _security_of(settings)
         addresses = [("--listen", (settings.host, settings.port))]
@@ -83,7 +92,7 @@ def run_edge(settings: EdgeSettings, watch: WatchSupervisor | None = None) -> in
             announce(f"understudy edge: {error}", logging.ERROR)
             return EXIT_FAILED
         try:
-            trio.run(_main, settings, security, socks, grpc, monitored, stop)
+            trio.run(_main, settings, security, socks, grpc, monitored, stop, manager)
         except BaseExceptionGroup as group:
             cause = innermost(group)
             if not isinstance(cause, LinkError | _ListenError):
@@ -157,8 +166,10 @@ async def _main(
     grpc: tuple[str, int] | None,
     monitored: socket.socket | None,
     stop: Stop,
+    manager: ServiceManager,
 ) -> None:
     stopped = stop.attach()
+    manager.beat_while(partial(turns, LoopThread()))
     sock, *legacy_socks = socks
     host, port = sock.getsockname()[:2]
     _warn_if_open(security, host, port)
@@ -186,6 +197,7 @@ async def _main(
                 for each in legacy_socks:
                     app = counted(make_legacy_poll_app(edge))
                     servers.start_soon(serve, app, each, settings.limits, until, tls)
+                manager.ready(f"listening at {url}")
             nursery.cancel_scope.cancel()
 
 

@@ -6,10 +6,11 @@ import gc
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 from understudy_actors.processes.lifeline import WatchedLifeline, watch_lifeline
+from understudy_broker.monitoring.service_manager import ServiceManager, take_service_manager
 from understudy_broker.process import StopSignals, tune_collection, tune_switching
 
 
@@ -25,6 +26,8 @@ class StopRequest:
     ----------
     signal
         The number of the signal that has asked for it; 0 if something else did.
+    manager
+        The service manager, if one has started this process; a supervisor's is not its own.
     """
 
     def __init__(self) -> None:
@@ -32,6 +35,7 @@ class StopRequest:
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
         self._lifeline: WatchedLifeline | None = None
+        self.manager = take_service_manager()
         self.signal = 0
 
     @contextmanager
@@ -49,9 +53,15 @@ class StopRequest:
     def attach(self, lifeline: WatchedLifeline | None) -> None:
         """Take the line to the supervisor of this process, if there is one."""
         self._lifeline = lifeline
+        if lifeline is not None:
+            self.manager = ServiceManager()
 
     def report_ready(self) -> None:
-        """Tell the supervisor, if there is one, that this process serves. Any thread may call."""
+        """Tell the supervisor or the service manager that this process serves.
+
+        Any thread may call it.
+        """
+        self.manager.ready("a broker answers")
         if self._lifeline is not None:
             self._lifeline.report_ready()
 
@@ -62,8 +72,10 @@ class StopRequest:
         with suppress(OSError):
             self._waker.send(b"\0")
 
-    def wait(self) -> None:
-        """Return when the process is to stop."""
+    def wait(self, turns: Callable[[], bool] | None = None) -> None:
+        """Return when the process is to stop; the service manager hears meanwhile that it turns."""
+        if turns is not None:
+            self.manager.beat_while(turns)
         while not self._is_set:
             self._woken.recv(1)
 
@@ -84,6 +96,7 @@ def stop_at_signal() -> Iterator[StopRequest]:
 
     def on_stop() -> None:
         stop.signal = signals.received
+        stop.manager.stopping()
         stop.set()
 
     with (

@@ -79,6 +79,11 @@ class StageConnection:
     ) -> None:
         """Do nothing, because the stage has a node for this runtime."""
 
+    @property
+    def turns(self) -> Callable[[], bool]:
+        """Return a function that is always true: a stage has no loop that could stand still."""
+        return lambda: True
+
     def stop(self, timeout_s: float) -> None:
         """Do nothing, because the stage ends the connection."""
 
