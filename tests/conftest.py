@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import hypothesis
 import pytest
 
+from understudy.current_run import CURRENT
+
 if TYPE_CHECKING:
     from tests.cluster import Cluster
 
@@ -43,6 +45,16 @@ def pytest_runtest_makereport(
     report = yield
     item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Have no run be the current one after a test that steps runs in its own context."""
+    token = CURRENT.set(CURRENT.get(None))  # type: ignore[arg-type]
+    try:
+        return (yield)
+    finally:
+        CURRENT.reset(token)
 
 
 @pytest.fixture(scope="session")
