@@ -20,6 +20,8 @@ from understudy_store.records import (
     EMPTY,
     PENDING,
     TAG_BRANCH,
+    TAG_ORIGIN,
+    TAG_TARGET,
     PromiseRecord,
     Row,
     TaskRecord,
@@ -36,6 +38,7 @@ TaskValues: TypeAlias = tuple[Any, ...]
 NO_TASK: Final[TaskValues] = (None,) * len(TASK_COLUMNS)
 
 _STATE: Final = TASK_COLUMNS.index("task_state")
+_TARGET: Final = TASK_COLUMNS.index("target")
 _AWAITS: Final = TASK_COLUMNS.index("awaits")
 #: columns that are JSON arrays of ids; NULL for none
 _IDS: Final = tuple(TASK_COLUMNS.index(name) for name in ("resumes", "awaits"))
@@ -45,6 +48,10 @@ _DEFAULTS: Final = {
 }
 
 _encode: Final = msgspec.json.Encoder().encode
+#: tags that columns have, as they begin in JSON
+_ORIGIN_KEY: Final = f'"{TAG_ORIGIN}":'
+_BRANCH_KEY: Final = f'"{TAG_BRANCH}":'
+_TARGET_KEY: Final = f'"{TAG_TARGET}":'
 _decode_texts: Final = msgspec.json.Decoder(dict[str, str]).decode
 _decode_ids: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -57,6 +64,50 @@ def texts_to_json(texts: dict[str, str]) -> str:
 def texts_from_json(text: str) -> dict[str, str]:
     """Decode what `texts_to_json` has encoded."""
     return _decode_texts(text)
+
+
+def stored_tags(tags: dict[str, str], id: str, target: str | None) -> str:
+    """Encode tags as they are stored: those that columns beside them have are left out.
+
+    Examples
+    --------
+    >>> stored_tags({TAG_ORIGIN: "a", TAG_BRANCH: "a.1", "customer": "ann"}, "a.1.1", None)
+    '{"customer":"ann"}'
+    """
+    kept = dict(tags)
+    if kept.get(TAG_ORIGIN, id) != id:
+        del kept[TAG_ORIGIN]
+    kept.pop(TAG_BRANCH, None)
+    if target is not None and kept.get(TAG_TARGET) == target:
+        del kept[TAG_TARGET]
+    return texts_to_json(kept)
+
+
+def whole_tags(stored: str, id: str, origin: str, branch: str | None, target: str | None) -> str:
+    """Return the JSON of all tags, from what `stored_tags` has left and the columns beside it.
+
+    Stores that are older than schema 0012 have whole tags there, which stay as they are.
+
+    Examples
+    --------
+    >>> whole_tags('{"customer":"ann"}', "a.1.1", "a", "a.1", None)
+    '{"customer":"ann","understudy:origin":"a","understudy:branch":"a.1"}'
+    """
+    left = ""
+    if origin != id and not _has(stored, _ORIGIN_KEY):
+        left = f",{_ORIGIN_KEY}{_encode(origin).decode()}"
+    if branch is not None and not _has(stored, _BRANCH_KEY):
+        left += f",{_BRANCH_KEY}{_encode(branch).decode()}"
+    if target is not None and not _has(stored, _TARGET_KEY):
+        left += f",{_TARGET_KEY}{_encode(target).decode()}"
+    if not left:
+        return stored
+    return f"{{{left[1:]}}}" if stored == "{}" else f"{stored[:-1]}{left}}}"
+
+
+def _has(stored: str, key: str) -> bool:
+    # Within a text, a quote has a backslash before it.
+    return key in stored and (f"{{{key}" in stored or f",{key}" in stored)
 
 
 def value_from_json(headers: str, data: bytes | None) -> Value:
@@ -97,7 +148,10 @@ def task_awaits(values: TaskValues) -> tuple[str, ...]:
 
 
 class PendingRow(msgspec.Struct, frozen=True, gc=False):
-    """A pending promise with its task; the fields but the last are columns (see `tables`)."""
+    """A pending promise with its task; the fields but the last are columns (see `tables`).
+
+    The tags are whole (`whole_tags`).
+    """
 
     id: str
     param_headers: str
@@ -133,17 +187,17 @@ class PendingRow(msgspec.Struct, frozen=True, gc=False):
 
 
 #: columns that `pending_row` takes
-PENDING_COLUMNS: Final = (*PendingRow.__struct_fields__[:-1], *TASK_COLUMNS)
+PENDING_COLUMNS: Final = (*PendingRow.__struct_fields__[:-1], "origin", *TASK_COLUMNS)
 
 
 def pending_row(values: Sequence[Any]) -> PendingRow:
     """Return the pending promise whose `PENDING_COLUMNS` hold `values`."""
-    id_, headers, data, tags, timeout_at, created_at, branch, *task = values
+    id_, headers, data, tags, timeout_at, created_at, branch, origin, *task = values
     return PendingRow(
         id_,
         headers,
         data,
-        tags,
+        whole_tags(tags, id_, origin, branch, task[_TARGET]),
         timeout_at,
         created_at,
         branch,

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from tests.stored_tags import tags_in_order
 from tests.unit.store.machine.properties import check_state
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Command, ReadCommand, Reply, StoreCommand
@@ -55,7 +56,7 @@ def in_order(snapshot: Snapshot) -> Snapshot:
     """Return the snapshot sorted by keys, because an engine may return rows in any order."""
     return Snapshot(
         snapshot.now,
-        sorted(snapshot.live, key=lambda row: row.id),
+        sorted(map(tags_in_order, snapshot.live), key=lambda row: row.id),
         sorted(snapshot.callbacks),
         sorted(snapshot.listeners),
         sorted(snapshot.unblocks, key=lambda owed: (owed[0].id, owed[1])),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from understudy_store.records import EMPTY, PromiseRecord, Row, TaskRecord, Value
+from understudy_store.records import EMPTY, TAG_TARGET, PromiseRecord, Row, TaskRecord, Value
 
 DEADLINE = 10**13
+TARGET = "poll://any@g"
 
 
 def row(id_: str, **tags: str) -> Row:
@@ -14,8 +15,8 @@ def row(id_: str, **tags: str) -> Row:
 
 def targeted(id_: str, **tags: str) -> Row:
     """A pending promise with its task acquired."""
-    promise = row(id_, **tags).promise
-    return Row(promise, TaskRecord(id_, "acquired", 1, "poll://any@g", "n1", 10, 11))
+    promise = row(id_, **{TAG_TARGET: TARGET}, **tags).promise
+    return Row(promise, TaskRecord(id_, "acquired", 1, TARGET, "n1", 10, 11))
 
 
 def settled(row: Row, at: int = 5) -> Row:

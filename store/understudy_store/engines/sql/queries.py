@@ -75,13 +75,29 @@ from understudy_store.engines.sql.tables import (
 )
 from understudy_store.machine.transitions import TASK_TRANSITIONS
 from understudy_store.pending_row import PENDING_COLUMNS, texts_to_json
-from understudy_store.records import HEADER_DROPPED, PENDING, RESOLVED, TAG_TIMER, TIMEDOUT, TRUE
+from understudy_store.records import (
+    HEADER_DROPPED,
+    PENDING,
+    RESOLVED,
+    TAG_BRANCH,
+    TAG_ORIGIN,
+    TAG_TARGET,
+    TAG_TIMER,
+    TIMEDOUT,
+    TRUE,
+)
 
 _promise = table(Promise)
 _schedule = table(Schedule)
 #: owners of slots, in a store that brokers share
 _slot: Final = Table("slot", MetaData(), Column("slot", Integer), Column("writer", BigInteger))
 
+#: tags that `pending_row.stored_tags` leaves out, and the columns that have them
+_LEFT_OUT: Final[Mapping[str, Column[Any]]] = {
+    TAG_ORIGIN: _promise.c.origin,
+    TAG_BRANCH: _promise.c.branch,
+    TAG_TARGET: _promise.c.target,
+}
 #: As a literal and not as a parameter, so that the database sees that it may use the index of
 #: pending promises.
 _PENDING: Final[ColumnElement[bool]] = _promise.c.state == literal_column(f"'{PENDING}'")
@@ -133,7 +149,10 @@ _FIND: Final[Mapping[str, Callable[[Column[Any], str], ColumnElement[int]]]] = {
     "postgresql": func.strpos,
 }
 #: what a page of promises is measured by, and one of tasks, and one of schedules
-_PROMISE_SIZES: Final = ("param_data", "value_data", "param_headers", "value_headers", "tags")
+_PROMISE_SIZES: Final = (
+    *("param_data", "value_data", "param_headers", "value_headers", "tags"),
+    *("origin", "branch", "target"),
+)
 _TASK_SIZES: Final = ("resumes", "awaits", "cause")
 _SCHEDULE_SIZES: Final = ("param_data", "param_headers", "promise_tags")
 #: `promise_columns` without payloads, of which tasks have none
@@ -211,7 +230,7 @@ class Queries:
         if command.state is not None:
             query = query.where(self._in_state(command.state, now))
         for key, text in command.tags.items():
-            query = query.where(self._tagged(key, text))
+            query = query.where(self._has_tag(key, text))
         return _page(query, _promise.c.id, command.prefix, command.cursor, command.limit)
 
     def search_tasks(self, command: TaskSearch, now: int) -> Select[Any]:
@@ -292,9 +311,11 @@ class Queries:
             took = func.coalesce(_promise.c.settled_at, until) - _promise.c.created_at
             query = query.where(took >= command.slow_ms)
         for key, value in command.tags.items():
-            # What the text of the tags lacks need not be decoded, which is most of the work.
-            piece = texts_to_json({key: value})[1:-1]
-            query = query.where(self._find(_promise.c.tags, piece) > 0, self._tagged(key, value))
+            if key not in _LEFT_OUT:
+                # What the text lacks need not be decoded, which is most of the work.
+                piece = texts_to_json({key: value})[1:-1]
+                query = query.where(self._find(_promise.c.tags, piece) > 0)
+            query = query.where(self._has_tag(key, value))
         return _with_prefix(query, _unindexed(_promise.c.id), command.prefix)
 
     def _in_states(self, states: Sequence[str], now: int) -> ColumnElement[bool]:
@@ -377,6 +398,21 @@ class Queries:
         """Select the promises of `ids` without their data."""
         query = select(*_headers_columns).where(self._among(_promise.c.id, ids))
         return query.order_by(_promise.c.id)
+
+    def _has_tag(self, key: str, text: str) -> ColumnElement[bool]:
+        """Return the condition that a promise has a tag with a text, in its tags or a column."""
+        stored = self._tagged(key, text)
+        column = _LEFT_OUT.get(key)
+        if column is None:
+            return stored
+        # As `pending_row.whole_tags` sees it.
+        is_left_out = and_(
+            column == text,
+            *(self._find(_promise.c.tags, f'{before}"{key}":') == 0 for before in "{,"),
+        )
+        if key == TAG_ORIGIN:
+            is_left_out = and_(is_left_out, _promise.c.id != text)
+        return or_(stored, is_left_out)
 
     def _sized(self, target: Table, names: Sequence[str]) -> Select[Any]:
         """Select id and size of the rows in slots of the owner."""

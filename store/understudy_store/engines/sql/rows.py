@@ -16,11 +16,13 @@ from understudy_store.pending_row import (
     NO_TASK,
     TASK_COLUMNS,
     TaskValues,
+    stored_tags,
     task_from_values,
     task_to_values,
     texts_from_json,
     texts_to_json,
     value_from_json,
+    whole_tags,
 )
 from understudy_store.records import (
     COURSE,
@@ -113,21 +115,21 @@ def insert_values(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         if param.headers is not headers:
             headers = param.headers
             headers_json = texts_to_json(headers)
-        if promise.tags is not tags:
+        own_target = None if task is None else task.target
+        if promise.tags is not tags or own_target != target or promise.id == origin:
             tags = promise.tags
-            tags_json = texts_to_json(tags)
+            tags_json = stored_tags(tags, promise.id, own_target)
             origin, branch = tags.get(TAG_ORIGIN), tags.get(TAG_BRANCH)
             retention = retention_of(tags)
+        if own_target != target:
+            target = own_target
+            group = None if target is None else group_of(target)
         function = None
         if task is None:
-            target = group = None
             values = NO_TASK
         else:
             if origin is None or origin == promise.id:
                 function = headers.get(HEADER_FUNCTION, "")
-            if task.target is not target:
-                target = task.target
-                group = group_of(target)
             values = task_to_values(task)
         made.append(
             (
@@ -186,8 +188,8 @@ def row_of(values: Sequence[Any]) -> Row:
         timeout_at,
         created_at,
         settled_at,
-        _origin,
-        _branch,
+        origin,
+        branch,
         _slot,
         _group,
         _function,
@@ -200,7 +202,7 @@ def row_of(values: Sequence[Any]) -> Row:
         state,
         value_from_json(param_headers, param_data),
         value_from_json(value_headers, value_data),
-        texts_from_json(tags),
+        texts_from_json(whole_tags(tags, id_, origin, branch, task[_TARGET])),
         timeout_at,
         created_at,
         settled_at,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.cluster import Cluster, rows
 from tests.integration.store.postgres_world import empty, epoch_of, in_journal, kill, opened
+from tests.stored_tags import tags_in_order
 from tests.unit.store.machine.properties_of_steps import check_read
 from tests.unit.store.machine.strategies import IDS, batches, commands, moments
 from tests.unit.store.samples import settled, targeted
@@ -24,7 +25,7 @@ def _sorted(snapshot: Snapshot) -> Snapshot:
     """Without what no two engines share."""
     return msgspec.structs.replace(
         snapshot,
-        live=sorted(snapshot.live, key=lambda row: row.id),
+        live=sorted(map(tags_in_order, snapshot.live), key=lambda row: row.id),
         callbacks=sorted(snapshot.callbacks),
         listeners=sorted(snapshot.listeners),
         unblocks=sorted(snapshot.unblocks, key=lambda owed: (owed[0].id, owed[1])),

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.stored_tags import tags_in_order
 from tests.unit.store.machine.properties_of_steps import check_read
 from tests.unit.store.machine.strategies import IDS, batches, commands, moments
 from tests.unit.store.samples import settled, targeted
@@ -68,7 +69,7 @@ def _left(engine: SqliteEngine) -> tuple[Snapshot, dict[str, Row]]:
 def _sorted(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(
         snapshot,
-        live=sorted(snapshot.live, key=lambda row: row.id),
+        live=sorted(map(tags_in_order, snapshot.live), key=lambda row: row.id),
         callbacks=sorted(snapshot.callbacks),
         listeners=sorted(snapshot.listeners),
         unblocks=sorted(snapshot.unblocks, key=lambda owed: (owed[0].id, owed[1])),

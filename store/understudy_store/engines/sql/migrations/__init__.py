@@ -35,6 +35,7 @@ REVISIONS: Final = (
     "0009",
     "0010",
     "0011",
+    "0012",
 )
 HEAD: Final = REVISIONS[-1]
 #: the revision in which stores over PostgreSQL begin
