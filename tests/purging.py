@@ -34,7 +34,7 @@ FOREVER = 2**60
 RULES = RetentionRules(
     default=100, groups={"h": 60}, functions={"g/slow": 200}, values=40, idempotency=300
 )
-KINDS = ("values", "graphs", "kept", "gone")
+KINDS = ("values", "graphs", "kept", "gone", "strays")
 
 
 class Side:

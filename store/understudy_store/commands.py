@@ -308,13 +308,15 @@ class RetentionRead(Command, tag="retention.read", frozen=True):
     kind
         "graphs": call graphs to be deleted; "kept": those whose creators have said how long they
         are kept; "values": graphs of which the roots are to be kept without payloads; "gone":
-        tombstones.
+        tombstones; "strays": members of graphs whose roots are elsewhere, if anywhere.
     rules
         How long things are kept.
     with_rows
         Also return the rows of what is found, for an archive.
     fresh
         See all commits so far; else the table as it is, which may lack the latest.
+    before
+        Only strays that have settled before, epoch milliseconds.
     """
 
     kind: str
@@ -323,6 +325,7 @@ class RetentionRead(Command, tag="retention.read", frozen=True):
     with_rows: bool = False
     limit: int = PURGED_MAX
     fresh: bool = True
+    before: int | None = None
 
 
 #: calls that a search counts by state, at most

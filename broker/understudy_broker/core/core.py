@@ -203,7 +203,7 @@ class BrokerCore:
                 own, machine, sessions, outbox, poll, quotas, forgets, delivery, self._note_input,
                 config,
             )  # fmt: skip
-        purges = Retention(config, machine, outbox, own, self._note_input)
+        purges = Retention(config, machine, outbox, own, self._note_input, self._between)
         self.searches = Searches(config, sessions, flow, outbox, metrics, purges)
         reports = Reports(
             machine, dispatcher, sessions, members, outbox, flow, metrics, authorization, quotas

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from understudy_store.calls import Place, call_place
 from understudy_store.commands import PromisePurge, Reply, RetentionRead
 from understudy_store.records import EndedGraph, PromiseState, Row
@@ -76,9 +78,10 @@ def ended(history: History, command: PromisePurge | RetentionRead, now: int) -> 
         if is_whole:
             last = fitting[-1]
         cursor = command.cursor or "0:" if last is None else cursor_of(last.settled_at, last.id)
-    return Reply(
-        200, ended=_graphs(history, fitting, sizes, is_whole, kind, with_rows), cursor=cursor
-    )
+    graphs = _graphs(history, fitting, sizes, is_whole, kind, with_rows)
+    if kind == "strays":
+        graphs = [replace(graph, is_whole=False) for graph in graphs]
+    return Reply(200, ended=graphs, cursor=cursor)
 
 
 def _wanted(command: PromisePurge | RetentionRead, now: int) -> Wanted | None:
@@ -93,6 +96,8 @@ def _wanted(command: PromisePurge | RetentionRead, now: int) -> Wanted | None:
             command.states,
             command.prefix,
         )
+    if command.kind == "strays":
+        return Wanted("strays", now + 1 if command.before is None else command.before, after)
     until = before(command.kind, command.rules, now)
     return None if until is None else Wanted(command.kind, until, after)
 
@@ -106,7 +111,10 @@ def _chosen(
     looked = 0
     for last in history.roots(wanted, LOOKED_MAX):
         looked += 1
-        if isinstance(command, PromisePurge) or is_due(command.kind, last, command.rules, now):
+        is_wanted = isinstance(command, PromisePurge) or (
+            last.settled_at < wanted.before and is_due(command.kind, last, command.rules, now)
+        )
+        if is_wanted:
             found.append(last)
             if len(found) == command.limit:
                 break

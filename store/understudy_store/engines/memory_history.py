@@ -20,7 +20,7 @@ from understudy_store.records import (
     payload_bytes,
     retention_of,
 )
-from understudy_store.retention import Root
+from understudy_store.retention import Root, is_chosen
 
 
 class MemoryHistory:
@@ -41,9 +41,30 @@ class MemoryHistory:
 
     def roots(self, wanted: Wanted, limit: int) -> Iterable[Root]:
         """Return settled roots, or tombstones, by end and id."""
+        if wanted.kind == "strays":
+            return self._stray_origins(wanted, limit)
         roots = [root for row in self._rows.values() if (root := _root(row, wanted)) is not None]
         roots.sort(key=lambda root: (root.settled_at, root.id))
         return roots[:limit]
+
+    def _stray_origins(self, wanted: Wanted, limit: int) -> list[Root]:
+        ended: dict[str, int] = {}
+        for row in self._rows.values():
+            promise, origin = row.promise, origin_of(row.promise)
+            at = promise.settled_at
+            if at is not None and origin != promise.id and is_chosen(promise.id, origin):
+                ended[origin] = max(at, ended.get(origin, 0))
+        after = "" if wanted.after is None else wanted.after[1]
+        found = []
+        for id_ in sorted(each for each in ended if each > after)[:limit]:
+            root = self._rows.get(id_)
+            is_there = (
+                root is not None
+                and not is_gone(root.promise)
+                and HEADER_DROPPED not in root.promise.value.headers
+            )
+            found.append(Root(id_, "resolved", ended[id_], is_elsewhere=not is_there))
+        return found
 
     def sizes(self, roots: Sequence[str]) -> dict[str, Size]:
         """Return the sizes of the graphs of `roots`."""
@@ -75,7 +96,7 @@ class MemoryHistory:
 
     def rows(self, ids: Sequence[str], *, with_data: bool) -> list[Row]:
         """Return the rows of `ids`."""
-        rows = [self._rows[id_] for id_ in ids]
+        rows = [self._rows[id_] for id_ in ids if id_ in self._rows]
         if with_data:
             return rows
         return [

@@ -11,6 +11,7 @@ those that it has room for. So nothing large is sorted, or read in vain.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -65,6 +66,7 @@ from understudy_store.engines.sql.tables import (
     GONE,
     KEPT,
     ROOTS,
+    STRAY,
     Attempt,
     Callback,
     Listener,
@@ -85,6 +87,8 @@ _slot: Final = Table("slot", MetaData(), Column("slot", Integer), Column("writer
 #: As a literal and not as a parameter, so that the database sees that it may use the index of
 #: pending promises.
 _PENDING: Final[ColumnElement[bool]] = _promise.c.state == literal_column(f"'{PENDING}'")
+#: `STRAY`, of a table that has an alias beside it
+_STRAY: Final = re.sub(r"\b(id|origin|settled_at)\b", r"promise.\1", STRAY)
 _FULFILLED: Final = TASK_TRANSITIONS["pending", "settle"]
 
 
@@ -325,6 +329,8 @@ class Queries:
 
     def ended_roots(self, wanted: Wanted, limit: int) -> Select[Any]:
         """Select the roots of settled call graphs, or tombstones, as `Root` has them."""
+        if wanted.kind == "strays":
+            return self._stray_origins(wanted, limit)
         place = tuple_(_promise.c.settled_at, _promise.c.id)
         trimmed = self._find(_promise.c.value_headers, f'"{HEADER_DROPPED}":')
         query: Select[Any] = select(
@@ -345,6 +351,30 @@ class Queries:
             query = query.where(self._among(_promise.c.state, wanted.states))
         query = _with_prefix(query, _unindexed(_promise.c.id), wanted.prefix)
         return query.order_by(_promise.c.settled_at, _promise.c.id).limit(limit)
+
+    def _stray_origins(self, wanted: Wanted, limit: int) -> Select[Any]:
+        """Select the roots of settled members that may be elsewhere, as `Root` has them."""
+        origin = _promise.c.origin
+        root = _promise.alias("root")
+        trimmed = self._find(root.c.value_headers, f'"{HEADER_DROPPED}":')
+        is_there = exists(
+            select(1).where(root.c.id == origin, root.c.timeout_at >= 0, trimmed == 0)
+        )
+        none = null().label
+        query: Select[Any] = self._owned(
+            select(
+                origin.label("id"),
+                literal_column("'resolved'").label("state"),
+                func.max(_promise.c.settled_at).label("settled_at"),
+                *(none(name) for name in ("function", "group_name", "retention", "branch")),
+                literal_column("1").label("has_payloads"),
+                (~is_there).label("is_elsewhere"),
+            ).where(condition(_STRAY)),
+            _promise,
+        )
+        if wanted.after is not None:
+            query = query.where(origin > wanted.after[1])
+        return query.group_by(origin).order_by(origin).limit(limit)
 
     def graph_sizes(self, roots: Sequence[str]) -> Select[Any]:
         """Select root, promises, pending ones and bytes of payloads of call graphs."""

@@ -35,6 +35,7 @@ REVISIONS: Final = (
     "0009",
     "0010",
     "0011",
+    "0012",
 )
 HEAD: Final = REVISIONS[-1]
 #: the revision in which stores over PostgreSQL begin
@@ -43,7 +44,7 @@ FIRST_POSTGRESQL: Final = "0006"
 FIRST_SHARED: Final = "0008"
 #: Revisions that only add: brokers of the revision before go on beside them, and may be started
 #: again after them.
-ADDITIVE: Final = frozenset({"0008", "0009"})
+ADDITIVE: Final = frozenset({"0008", "0009", "0012"})
 #: In the facts of a store, the oldest revision whose brokers can work with its tables: so a program
 #: that does not know the latest revisions knows whether it may open the store all the same.
 OLDEST_KEY: Final = "oldest"
