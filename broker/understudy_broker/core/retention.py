@@ -66,8 +66,11 @@ class Retention:
 
     Attributes
     ----------
-    purged
-        Promises that were deleted since the start, for metrics.
+    purged, purged_graphs
+        Promises, and call graphs, that were deleted since the start, for metrics; tombstones count
+        as neither.
+    purged_at
+        When anything was deleted last, epoch milliseconds; 0: nothing was.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class Retention:
         self._cursors: dict[str, str | None] = dict.fromkeys(self._kinds)
         self._whole_at = 0
         self._is_fresh = True
-        self.purged = 0
+        self.purged = self.purged_graphs = self.purged_at = 0
 
     def start(self, now: int) -> None:
         """Begin; nothing is looked for at once."""
@@ -199,7 +202,10 @@ class Retention:
                 graphs = [self._here(kind, graph) for graph in graphs]
             done = self._machine.purge(kind, graphs, self._rules, now)
             count = sum(each.promises for each in done)
-            self.purged += count
+            if count and kind != "gone":
+                self.purged += count
+                self.purged_graphs += sum(not each.kept for each in done)
+                self.purged_at = now
             if search is None:
                 self._go_on(cursor, count)
             else:
