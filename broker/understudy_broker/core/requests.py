@@ -166,7 +166,7 @@ class RequestHandlers:
             if not self._permits(session, identity, corr, command, now):
                 return
             if identity is not None:
-                own = stamped(own, identity)
+                own = self._quotas.bounded(identity, stamped(own, identity))
             if isinstance(own, TaskFence):
                 refused = self._authorization.fenced(session, identity, own)
                 if refused:
