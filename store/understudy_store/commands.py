@@ -24,6 +24,7 @@ from understudy_store.records import (
     RetentionRules,
     SchedulePlan,
     ScheduleRecord,
+    StoreStats,
     TaskRecord,
     Value,
 )
@@ -296,6 +297,12 @@ class PromisePurge(Command, tag="promise.purge", frozen=True):
     with_rows: bool = False
 
 
+class StatsGet(Command, tag="store.stats", frozen=True):
+    """Ask how much a store has: `Reply.stats`. It is read as a search is."""
+
+
+#: functions that the answer names, at most
+STATS_FUNCTIONS_MAX: Final = 100
 #: graphs that one purge deletes, at most
 PURGED_MAX: Final = 64
 
@@ -458,6 +465,7 @@ StoreCommand: TypeAlias = (
     | TaskAttempts
     | CallSearch
     | PromisePurge
+    | StatsGet
     | ScheduleCreate
     | SchedulePut
     | ScheduleUpdate
@@ -479,6 +487,7 @@ ReadCommand: TypeAlias = (
     | CallSearch
     | PromisePurge
     | RetentionRead
+    | StatsGet
     | ScheduleSearch
 )
 
@@ -514,6 +523,7 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     purged: list[PurgedRecord] | None = None
     #: of a purge, between an engine and its broker: what is due
     ended: list[EndedGraph] | None = None
+    stats: StoreStats | None = None
 
     @property
     def ok(self) -> bool:

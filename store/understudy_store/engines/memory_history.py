@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from msgspec.structs import replace
 
 from understudy_store.addresses import group_of
+from understudy_store.commands import STATS_FUNCTIONS_MAX
 from understudy_store.engines.ended import Size, Wanted
 from understudy_store.records import (
     HEADER_DROPPED,
     TAG_BRANCH,
     PromiseState,
     Row,
+    StoreStats,
     Value,
     function_of,
     is_gone,
@@ -110,6 +113,32 @@ class MemoryHistory:
             )
             for row in rows
         ]
+
+
+def stats_of(rows: Sequence[Row], attempts: int) -> StoreStats:
+    """Count rows."""
+    there = [row for row in rows if not is_gone(row.promise)]
+    functions = Counter(
+        (group_of(row.task.target), function)
+        for row in there
+        if row.task is not None and (function := function_of(row)) is not None
+    )
+    ended = [
+        row.promise.settled_at
+        for row in there
+        if row.promise.settled_at is not None and origin_of(row.promise) == row.promise.id
+    ]
+    by_count = sorted(functions.items(), key=lambda each: (-each[1], each[0]))
+    return StoreStats(
+        promises=len(there),
+        pending=sum(not row.promise.settled for row in there),
+        tombstones=len(rows) - len(there),
+        attempts=attempts,
+        oldest_ended_at=min(ended, default=None),
+        functions=[
+            (group, function, count) for (group, function), count in by_count[:STATS_FUNCTIONS_MAX]
+        ],
+    )
 
 
 def _root(row: Row, wanted: Wanted) -> Root | None:

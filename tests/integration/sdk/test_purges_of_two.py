@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.integration.sdk.brokers import Two
 from tests.support import eventually, free_url
 from understudy import Context, PurgedError, Runtime
+from understudy.cli import main
 from understudy.cli.client import Client
 from understudy_broker.core import retention, strays
 from understudy_broker.protocol.placement import shared_out
@@ -35,7 +37,15 @@ def brokers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Two]:
         broker.stop()
 
 
-def test_members_at_the_other_broker_go_once_the_root_has(brokers: Two) -> None:
+def stats_of(url: str, capfd: pytest.CaptureFixture[str]) -> Any:
+    capfd.readouterr()
+    assert main(["store", "stats", "--url", url, "--json"]) == 0
+    return json.loads(capfd.readouterr().out)
+
+
+def test_members_at_the_other_broker_go_once_the_root_has(
+    brokers: Two, capfd: pytest.CaptureFixture[str]
+) -> None:
     [root, soon], [there, invoice] = brokers.ids("a", 2), brokers.ids("b", 2)
     with Runtime("shop", "node", url=brokers.url("a")) as node:
 
@@ -54,9 +64,15 @@ def test_members_at_the_other_broker_go_once_the_root_has(brokers: Two) -> None:
         def ids() -> set[str]:
             return {record.id for record in node.promises.search()}
 
-        assert node.rpc(root, order).result(timeout=20) == 12
+        assert node.rpc(root, "order").result(timeout=20) == 12
         members = ids()
         assert {each.partition(".")[0] for each in members} == {root, there, invoice}
+        stats = stats_of(brokers.url("b"), capfd)
+        assert (stats["promises"], stats["pending"], stats["tombstones"]) == (4, 0, 0)
+        assert stats["functions"] == [["shop", "order", 1]]
+        assert stats["file_bytes"] == sum(
+            (brokers.directory / f"{name}.db").stat().st_size for name in "ab"
+        )
         # By hand, at both brokers at once.
         with Client(brokers.url("a")) as client:
             reply = client.command(PromisePurge(2**50))
@@ -72,3 +88,6 @@ def test_members_at_the_other_broker_go_once_the_root_has(brokers: Two) -> None:
         eventually(lambda: not ids())
         with pytest.raises(PurgedError):
             node.rpc(invoice, double, 1)
+        # For each root, its chosen call, and the one at a chosen home.
+        stats = stats_of(brokers.url("a"), capfd)
+        assert (stats["promises"], stats["tombstones"]) == (0, 6)

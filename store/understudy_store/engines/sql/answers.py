@@ -16,6 +16,7 @@ from understudy_store.commands import (
     Reply,
     RetentionRead,
     ScheduleSearch,
+    StatsGet,
     TaskAttempts,
     TaskPreload,
     TaskSearch,
@@ -23,6 +24,7 @@ from understudy_store.commands import (
 from understudy_store.engines.base import Read
 from understudy_store.engines.ended import Size, Wanted, ended
 from understudy_store.engines.searches import call_bytes, page
+from understudy_store.engines.sql.counts import store_stats
 from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.rows import PROMISE_COLUMNS, attempt_of, row_of, schedule_of
 from understudy_store.machine.projection import projected, projected_row
@@ -69,6 +71,8 @@ def answer(queries: Queries, read: Read, ask: Ask) -> Reply:
             return _calls(queries, command, now, ask)
         case PromisePurge() | RetentionRead():
             return ended(_SqlHistory(queries, ask), command, now)
+        case StatsGet():
+            return Reply(200, stats=store_stats(queries.owned, ask, queries.dialect_name))
         case ScheduleSearch():
             ids, cursor = _page(ask(queries.search_schedules(command)), command.limit)
             found = ask(queries.schedules(ids)) if ids else ()

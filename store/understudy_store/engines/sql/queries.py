@@ -171,6 +171,7 @@ class Queries:
         self, dialect: Dialect, schema: str | None = None, owner: int | None = None
     ) -> None:
         self._dialect = dialect
+        self.dialect_name = dialect.name
         self._schemas = None if schema is None else {None: schema}
         self._owner = owner
         self._tagged = _TAGGED[dialect.name]
@@ -197,9 +198,7 @@ class Queries:
         """Select all promises that were created under the task: in its call graph, or detached."""
         task = _promise.alias("task")
         origin = select(task.c.origin).where(task.c.id == command.id).scalar_subquery()
-        made = self._owned(select(*promise_columns), _promise).where(
-            _promise.c.branch == command.id
-        )
+        made = self.owned(select(*promise_columns), _promise).where(_promise.c.branch == command.id)
         # Spelled as in the index of detached calls, so that the database sees that it may use it.
         is_root = and_(_promise.c.branch.is_not(None), _promise.c.origin == _promise.c.id)
         return union_all(
@@ -239,7 +238,7 @@ class Queries:
     def attempts(self, command: TaskAttempts) -> Select[Any]:
         """Select what the attempt log has of a task, in order."""
         attempt = table(Attempt)
-        query = self._owned(select(*attempt_columns), attempt)
+        query = self.owned(select(*attempt_columns), attempt)
         return query.where(attempt.c.promise_id == command.id).order_by(attempt.c.n)
 
     def search_calls(self, command: CallSearch, now: int) -> Select[Any]:
@@ -268,7 +267,7 @@ class Queries:
         """
         time = _time_of(command)
         is_live = command.states == (PENDING,)
-        query = self._owned(query, _promise).where(condition(ROOTS if is_live else CALLS))
+        query = self.owned(query, _promise).where(condition(ROOTS if is_live else CALLS))
         if command.by_end:
             query = query.where(condition(FAILED), self._among(_promise.c.state, command.states))
         elif command.states:
@@ -338,7 +337,7 @@ class Queries:
             *(_promise.c[name] for name in ("group_name", "retention", "branch")),
             (trimmed == 0).label("has_payloads"),
         ).where(condition({"kept": KEPT, "gone": GONE}.get(wanted.kind, ENDED)))
-        query = self._owned(query, _promise).where(_promise.c.settled_at < wanted.before)
+        query = self.owned(query, _promise).where(_promise.c.settled_at < wanted.before)
         if wanted.kind == "graphs":
             query = query.where(_promise.c.retention.is_(None))
         if wanted.after is not None:
@@ -361,7 +360,7 @@ class Queries:
             select(1).where(root.c.id == origin, root.c.timeout_at >= 0, trimmed == 0)
         )
         none = null().label
-        query: Select[Any] = self._owned(
+        query: Select[Any] = self.owned(
             select(
                 origin.label("id"),
                 literal_column("'resolved'").label("state"),
@@ -392,7 +391,7 @@ class Queries:
         query = query.where(
             self._among(_promise.c.origin, roots), _promise.c.id != _promise.c.origin
         )
-        return self._owned(query, _promise).limit(limit)
+        return self.owned(query, _promise).limit(limit)
 
     def pointers(self, ids: Sequence[str], branches: Sequence[str]) -> list[Select[Any]]:
         """Select the promises to which a callback or an unblock points, and pending branches."""
@@ -414,9 +413,9 @@ class Queries:
             (func.coalesce(self._length(target.c[name]), 0) for name in names),
             start=literal_column("0", Integer),
         )
-        return self._owned(select(target.c.id, size.label("size")), target)
+        return self.owned(select(target.c.id, size.label("size")), target)
 
-    def _owned(self, query: Select[Any], target: Table) -> Select[Any]:
+    def owned(self, query: Select[Any], target: Table) -> Select[Any]:
         """Leave out the rows of slots that other brokers have: here they may be out of date."""
         if self._owner is None:
             return query
