@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+import pytest
 from msgspec.structs import replace
 
+from understudy_store import retention
 from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,
@@ -36,9 +38,14 @@ from understudy_store.records import (
 
 FOREVER = 2**60
 RULES = RetentionRules(
-    default=100, groups={"h": 60}, functions={"g/slow": 200}, values=40, idempotency=300
+    default=100,
+    groups={"h": 60},
+    functions={"g/slow": 200},
+    values=40,
+    idempotency=300,
+    max_rows=25,
 )
-KINDS = ("values", "graphs", "kept", "gone", "strays")
+KINDS = ("values", "graphs", "kept", "gone", "strays", "excess")
 
 
 class Side:
@@ -122,6 +129,12 @@ def play(engine: Engine, reopen: Callable[[Engine], Engine], seed: int, steps: i
     reopen
         Gives the engine back and opens what is left of it.
     """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "EXCESS_MIN_MS", 10)
+        return _play(engine, reopen, seed, steps)
+
+
+def _play(engine: Engine, reopen: Callable[[Engine], Engine], seed: int, steps: int) -> int:
     random = Random(seed)
     memory, stored = Side(MemoryEngine()), Side(engine)
     now, deleted, ids = 1000, 0, [""]

@@ -301,6 +301,8 @@ class StatsGet(Command, tag="store.stats", frozen=True):
     """Ask how much a store has: `Reply.stats`. It is read as a search is."""
 
 
+#: in the `counts` of the answer to a `RetentionRead`
+EXCESS_COUNT: Final = "excess"
 #: functions that the answer names, at most
 STATS_FUNCTIONS_MAX: Final = 100
 #: graphs that one purge deletes, at most
@@ -315,7 +317,8 @@ class RetentionRead(Command, tag="retention.read", frozen=True):
     kind
         "graphs": call graphs to be deleted; "kept": those whose creators have said how long they
         are kept; "values": graphs of which the roots are to be kept without payloads; "gone":
-        tombstones; "strays": members of graphs whose roots are elsewhere, if anywhere.
+        tombstones; "strays": members of graphs whose roots are elsewhere, if anywhere;
+        "excess": the oldest graphs, where the store has more than the rules permit.
     rules
         How long things are kept.
     with_rows
@@ -324,6 +327,9 @@ class RetentionRead(Command, tag="retention.read", frozen=True):
         See all commits so far; else the table as it is, which may lack the latest.
     before
         Only strays that have settled before, epoch milliseconds.
+    excess
+        Promises that are still to go because of `max_rows`; None: count them. The answer has their
+        number in its `counts`.
     """
 
     kind: str
@@ -333,6 +339,7 @@ class RetentionRead(Command, tag="retention.read", frozen=True):
     limit: int = PURGED_MAX
     fresh: bool = True
     before: int | None = None
+    excess: int | None = None
 
 
 #: calls that a search counts by state, at most

@@ -356,6 +356,9 @@ class RetentionRules(msgspec.Struct, array_like=True, frozen=True, gc=False):
         Payloads and steps; the row of the root stays. None: as long as the root.
     idempotency
         How long after its end an id stays taken; 0: no longer than the graph is kept.
+    max_rows, max_bytes
+        Promises that a store has, and bytes of its file that are in use, at most; beyond, those
+        graphs go first that have ended first. None: as many as there are.
     """
 
     default: int | None = None
@@ -363,6 +366,8 @@ class RetentionRules(msgspec.Struct, array_like=True, frozen=True, gc=False):
     functions: dict[str, int | None] = {}
     values: int | None = None
     idempotency: int | None = 0
+    max_rows: int | None = None
+    max_bytes: int | None = None
 
 
 class SchedulePlan(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -59,6 +59,10 @@ _UNITS_MS: Final = {
 }
 
 
+#: after its end a call graph is kept for so long, however much the store has
+EXCESS_MIN_MS: Final = 60_000
+
+
 class Root(NamedTuple):
     """A settled root, as far as it decides what is due; times in epoch milliseconds."""
 
@@ -133,6 +137,8 @@ def before(kind: str, rules: RetentionRules, now: int) -> int | None:
     """Return the time before which everything has settled that may be due; None: nothing is."""
     if kind == "kept":
         return now + 1
+    if kind == "excess":
+        return now - EXCESS_MIN_MS
     kept = {
         "graphs": shortest_ms(rules),
         "values": rules.values,
@@ -145,7 +151,7 @@ def is_due(kind: str, root: Root, rules: RetentionRules, now: int) -> bool:
     """Return whether a root that is of this kind is due, by itself."""
     if kind == "values":
         return root.has_payloads
-    if kind == "gone":
+    if kind in ("gone", "excess"):
         return True
     if kind == "strays":
         return root.is_elsewhere

@@ -7,7 +7,9 @@ as the last one took, so it is at work for a fifth of the time at most. The kind
 (`RetentionRead`) take turns. A pass begins where the last one of its kind has ended; each
 `WHOLE_MS` it begins from the start, for what had to stay.
 
-Where brokers share the slots, a fifth kind is about *strays*: members of call graphs whose roots
+Where a bound is set, one kind is about what the store has beyond it; the oldest goes first.
+
+Where brokers share the slots, one kind is about *strays*: members of call graphs whose roots
 are at another broker, or were: see `strays`.
 
 The first look of a pass sees all commits. Later ones see the table as it is, so that they do not
@@ -30,13 +32,14 @@ from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.search_queue import Search
 from understudy_broker.core.strays import Strays
 from understudy_broker.protocol.messages import Refused, Response, SlotCommand
-from understudy_store.commands import PromisePurge, ReadCommand, Reply, RetentionRead
+from understudy_store.commands import EXCESS_COUNT, PromisePurge, ReadCommand, Reply, RetentionRead
 from understudy_store.engines.base import Read
 from understudy_store.machine import Machine
 from understudy_store.records import EndedGraph, PurgedRecord, RetentionRules
 
 KINDS: Final = ("values", "graphs", "kept", "gone")
 STRAYS: Final = "strays"
+EXCESS: Final = "excess"
 #: for the answers of other brokers
 ANSWERS_MS: Final = 10_000
 #: between the last pass and the next one
@@ -83,9 +86,11 @@ class Retention:
         between: BetweenSlots | None = None,
     ) -> None:
         self._kinds: tuple[str, ...] = KINDS
+        if config.retention.max_rows is not None or config.retention.max_bytes is not None:
+            self._kinds = (*KINDS, EXCESS)
         self._strays = Strays(config.retention, _unasked if between is None else between.release)
         if between is not None:
-            self._kinds = (*KINDS, STRAYS)
+            self._kinds = (*self._kinds, STRAYS)
             between.on_root = self.told
         self._rules: RetentionRules = config.retention
         self._archives = config.archive is not None
@@ -104,6 +109,8 @@ class Retention:
         self._cursors: dict[str, str | None] = dict.fromkeys(self._kinds)
         self._whole_at = 0
         self._is_fresh = True
+        #: promises that are still to go in this pass because of a bound
+        self._excess: int | None = None
         self.purged = self.purged_graphs = self.purged_at = 0
 
     def start(self, now: int) -> None:
@@ -136,8 +143,9 @@ class Retention:
             self._rules,
             self._cursors[kind],
             with_rows=self._archives and kind != "gone",
-            fresh=self._is_fresh,
+            fresh=self._is_fresh or kind == EXCESS,
             before=self._strays.before if kind == STRAYS else None,
+            excess=self._excess,
         )
         self._is_reading, self._is_fresh, self._begun_at = True, False, self._now
         return Read(command, self._now)
@@ -149,6 +157,7 @@ class Retention:
             self._end_pass(None)
             return
         kind = self._kinds[self._kind]
+        self._excess = None if reply.counts is None else reply.counts.get(EXCESS_COUNT)
         if kind == STRAYS and self._strays.ask_about(reply.ended, reply.cursor):
             self._at = self._now + ANSWERS_MS
             return
@@ -233,9 +242,11 @@ class Retention:
     def _go_on(self, cursor: str | None, count: int) -> None:
         kind = self._kinds[self._kind]
         if cursor is None or (cursor == self._cursors[kind] and not count):
-            self._end_pass(None if kind == STRAYS else self._cursors[kind])
+            self._end_pass(None if kind in (STRAYS, EXCESS) else self._cursors[kind])
             return
         self._cursors[kind] = cursor
+        if self._excess is not None:
+            self._excess = max(0, self._excess - count)
         took = self._now - self._begun_at
         self._at = self._now + max(PAUSE_MIN_MS, PAUSE_TIMES * took)
 
@@ -245,7 +256,7 @@ class Retention:
             return
         self._cursors[self._kinds[self._kind]] = cursor
         self._kind = (self._kind + 1) % len(self._kinds)
-        self._is_fresh = True
+        self._is_fresh, self._excess = True, None
         self._at = self._now + (PAUSE_MIN_MS if self._kind else IDLE_MS)
         if not self._kind and self._now >= self._whole_at:
             self._whole_at = self._now + WHOLE_MS

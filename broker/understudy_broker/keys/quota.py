@@ -85,6 +85,18 @@ def parse_quota(role: str, table: Any) -> Quota:
     return Quota(**found)
 
 
+def size_of(text: str) -> int | None:
+    """Return the bytes of a size as people write it; None: it is none.
+
+    Examples
+    --------
+    >>> size_of("2GiB"), size_of("16 MiB"), size_of("100"), size_of("2GB")
+    (2147483648, 16777216, 100, None)
+    """
+    match = _SIZE.fullmatch(text)
+    return None if match is None else int(match[1]) * _UNITS[match[2] or ""]
+
+
 def _duration(role: str, name: str, value: Any) -> int:
     with suppress(ValueError):
         ms = duration_ms(value) if isinstance(value, str) else None
@@ -96,8 +108,8 @@ def _duration(role: str, name: str, value: Any) -> int:
 
 
 def _number(role: str, name: str, value: Any) -> int:
-    if name in _SIZES and isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        value = int(match[1]) * _UNITS[match[2] or ""]
+    if name in _SIZES and isinstance(value, str) and (size := size_of(value)) is not None:
+        value = size
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
         what = 'bytes, as a number or as "2GiB"' if name in _SIZES else "a whole number, at least 1"
         raise RightsError(f"role {role!r}: limits: {name} is {what}, not {value!r}")

@@ -97,6 +97,14 @@ class MemoryHistory:
         ]
         return [*(id_ for id_ in ids if id_ in self._pointed_at), *pending]
 
+    def promises(self) -> int:
+        """Return the number of promises."""
+        return sum(not is_gone(row.promise) for row in self._rows.values())
+
+    def used_bytes(self) -> int | None:
+        """Return None: there is no file."""
+        return None
+
     def rows(self, ids: Sequence[str], *, with_data: bool) -> list[Row]:
         """Return the rows of `ids`."""
         rows = [self._rows[id_] for id_ in ids if id_ in self._rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Integer, Select, Table, func, literal_column, select
+from sqlalchemy import Integer, Select, Table, func, literal_column, select
 from sqlalchemy import text as condition
 
 from understudy_store.commands import STATS_FUNCTIONS_MAX
@@ -60,7 +60,7 @@ def file_bytes(
         literal_column(f"(SELECT {name} FROM pragma_{name})", Integer)
         for name in ("page_size", "page_count", "freelist_count")
     )
-    columns: list[ColumnElement[int]] = [size * count, size * free]
+    columns: list[Any] = [size * count, size * free]
     found = _first(ask(select(*columns)))
     return int(found[0]), int(found[1])
 

@@ -122,6 +122,19 @@ def test_nonsense_is_refused(purge: PromisePurge) -> None:
     assert rig.reply(C, PromiseGet("o-0")).status == 200
 
 
+def test_a_store_keeps_to_its_bound() -> None:
+    rig = Rig(retention=RetentionRules(max_rows=150, idempotency=None))
+    made(rig, 300)
+    rig.pass_time(FIRST_MS + 2 * IDLE_MS, 1000)
+    assert rig.core.searches.retention.purged == 150
+    made(rig, 20, "more")
+    rig.pass_time(3 * IDLE_MS, 1000)
+    joined(rig)
+    left = rig.reply(C, PromiseSearch(limit=1000)).promises or []
+    assert len(left) == 150
+    assert rig.reply(C, PromiseGet("more-19")).status == 200
+
+
 def test_a_year_stays_bounded() -> None:
     """A call each hour, for a year: what is kept is that of the last 30 and 90 days."""
     rig = Rig(retention=RULES)

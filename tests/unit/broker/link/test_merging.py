@@ -181,4 +181,6 @@ def test_what_stores_have_is_added_up() -> None:
     assert answer.reply.stats == StoreStats(
         7, 2, 2, 3, 70, [("g", "h", 5), ("g", "f", 2)], 100, 10, 5, 7
     )
-    assert merge(StatsGet(), [Refused(503, "away"), Response(0, Reply(200))]) == Refused(503, "away")
+    assert merge(StatsGet(), [Refused(503, "away"), Response(0, Reply(200))]) == Refused(
+        503, "away"
+    )
