@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+import pytest
+from msgspec.structs import replace
+
+from understudy_store import retention
 from understudy_store.commands import (
     PromiseCreate,
     PromiseGet,
@@ -13,6 +17,7 @@ from understudy_store.commands import (
     PromiseSettle,
     Reply,
     RetentionRead,
+    StatsGet,
     StoreCommand,
     TaskCreate,
 )
@@ -27,14 +32,20 @@ from understudy_store.records import (
     TAG_TARGET,
     PurgedRecord,
     RetentionRules,
+    StoreStats,
     Value,
 )
 
 FOREVER = 2**60
 RULES = RetentionRules(
-    default=100, groups={"h": 60}, functions={"g/slow": 200}, values=40, idempotency=300
+    default=100,
+    groups={"h": 60},
+    functions={"g/slow": 200},
+    values=40,
+    idempotency=300,
+    max_rows=25,
 )
-KINDS = ("values", "graphs", "kept", "gone")
+KINDS = ("values", "graphs", "kept", "gone", "strays", "excess")
 
 
 class Side:
@@ -83,6 +94,12 @@ class Side:
         found = self.engine.search(Read(PromiseSearch(limit=1000), now), 10.0)
         return [record.id for record in found.promises or ()]
 
+    def stats(self, now: int) -> StoreStats:
+        """Return how much there is, without sizes."""
+        found = self.engine.search(Read(StatsGet(), now), 10.0).stats
+        assert found is not None
+        return replace(found, file_bytes=None, free_bytes=None, log_bytes=None, journal_bytes=None)
+
 
 def graph(number: int, random: Random) -> list[StoreCommand]:
     """Return the commands that make a call graph; its members' ids are of all kinds."""
@@ -112,6 +129,12 @@ def play(engine: Engine, reopen: Callable[[Engine], Engine], seed: int, steps: i
     reopen
         Gives the engine back and opens what is left of it.
     """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "EXCESS_MIN_MS", 10)
+        return _play(engine, reopen, seed, steps)
+
+
+def _play(engine: Engine, reopen: Callable[[Engine], Engine], seed: int, steps: int) -> int:
     random = Random(seed)
     memory, stored = Side(MemoryEngine()), Side(engine)
     now, deleted, ids = 1000, 0, [""]
@@ -141,4 +164,5 @@ def play(engine: Engine, reopen: Callable[[Engine], Engine], seed: int, steps: i
             stored.open(reopen(stored.engine), now)
         if random.random() < 0.2:
             assert memory.everything(now) == stored.everything(now), (seed, number)
+            assert memory.stats(now) == stored.stats(now), (seed, number)
     return deleted

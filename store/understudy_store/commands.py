@@ -24,6 +24,7 @@ from understudy_store.records import (
     RetentionRules,
     SchedulePlan,
     ScheduleRecord,
+    StoreStats,
     TaskRecord,
     Value,
 )
@@ -296,6 +297,14 @@ class PromisePurge(Command, tag="promise.purge", frozen=True):
     with_rows: bool = False
 
 
+class StatsGet(Command, tag="store.stats", frozen=True):
+    """Ask how much a store has: `Reply.stats`. It is read as a search is."""
+
+
+#: in the `counts` of the answer to a `RetentionRead`
+EXCESS_COUNT: Final = "excess"
+#: functions that the answer names, at most
+STATS_FUNCTIONS_MAX: Final = 100
 #: graphs that one purge deletes, at most
 PURGED_MAX: Final = 64
 
@@ -308,13 +317,19 @@ class RetentionRead(Command, tag="retention.read", frozen=True):
     kind
         "graphs": call graphs to be deleted; "kept": those whose creators have said how long they
         are kept; "values": graphs of which the roots are to be kept without payloads; "gone":
-        tombstones.
+        tombstones; "strays": members of graphs whose roots are elsewhere, if anywhere;
+        "excess": the oldest graphs, where the store has more than the rules permit.
     rules
         How long things are kept.
     with_rows
         Also return the rows of what is found, for an archive.
     fresh
         See all commits so far; else the table as it is, which may lack the latest.
+    before
+        Only strays that have settled before, epoch milliseconds.
+    excess
+        Promises that are still to go because of `max_rows`; None: count them. The answer has their
+        number in its `counts`.
     """
 
     kind: str
@@ -323,6 +338,8 @@ class RetentionRead(Command, tag="retention.read", frozen=True):
     with_rows: bool = False
     limit: int = PURGED_MAX
     fresh: bool = True
+    before: int | None = None
+    excess: int | None = None
 
 
 #: calls that a search counts by state, at most
@@ -455,6 +472,7 @@ StoreCommand: TypeAlias = (
     | TaskAttempts
     | CallSearch
     | PromisePurge
+    | StatsGet
     | ScheduleCreate
     | SchedulePut
     | ScheduleUpdate
@@ -476,6 +494,7 @@ ReadCommand: TypeAlias = (
     | CallSearch
     | PromisePurge
     | RetentionRead
+    | StatsGet
     | ScheduleSearch
 )
 
@@ -511,6 +530,7 @@ class Reply(msgspec.Struct, array_like=True, gc=False):
     purged: list[PurgedRecord] | None = None
     #: of a purge, between an engine and its broker: what is due
     ended: list[EndedGraph] | None = None
+    stats: StoreStats | None = None
 
     @property
     def ok(self) -> bool:

@@ -86,7 +86,7 @@ def stored_tags(tags: dict[str, str], id: str, target: str | None) -> str:
 def whole_tags(stored: str, id: str, origin: str, branch: str | None, target: str | None) -> str:
     """Return the JSON of all tags, from what `stored_tags` has left and the columns beside it.
 
-    Stores that are older than schema 0012 have whole tags there, which stay as they are.
+    Stores that are older than schema 0013 have whole tags there, which stay as they are.
 
     Examples
     --------

@@ -315,6 +315,34 @@ class PurgedRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
     kept: str | None = None
 
 
+class StoreStats(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The content of a store; times in epoch milliseconds, sizes in bytes.
+
+    Attributes
+    ----------
+    promises, pending, tombstones, attempts
+        Rows. A running broker's file may be a second behind.
+    oldest_ended_at
+        When the oldest call graph ended that is still there; None: none has.
+    functions
+        Group, function and number of the root calls, the most frequent first.
+    file_bytes, free_bytes, log_bytes, journal_bytes
+        Of the store's file, of what is free in it for new rows, of SQLite's log and of the journal;
+        None: the store has no files.
+    """
+
+    promises: int
+    pending: int
+    tombstones: int
+    attempts: int
+    oldest_ended_at: int | None
+    functions: list[tuple[str, str, int]]
+    file_bytes: int | None = None
+    free_bytes: int | None = None
+    log_bytes: int | None = None
+    journal_bytes: int | None = None
+
+
 class RetentionRules(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The times for which call graphs are kept after their roots ended, in ms; None: for ever.
 
@@ -328,6 +356,9 @@ class RetentionRules(msgspec.Struct, array_like=True, frozen=True, gc=False):
         Payloads and steps; the row of the root stays. None: as long as the root.
     idempotency
         How long after its end an id stays taken; 0: no longer than the graph is kept.
+    max_rows, max_bytes
+        Promises that a store has, and bytes of its file that are in use, at most; beyond, those
+        graphs go first that have ended first. None: as many as there are.
     """
 
     default: int | None = None
@@ -335,6 +366,8 @@ class RetentionRules(msgspec.Struct, array_like=True, frozen=True, gc=False):
     functions: dict[str, int | None] = {}
     values: int | None = None
     idempotency: int | None = 0
+    max_rows: int | None = None
+    max_bytes: int | None = None
 
 
 class SchedulePlan(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -21,8 +21,10 @@ which may ask for it again when it is replayed; and the last call of a schedule.
 What is not perfect: a pending task of another graph may have asked for a call by the id that was
 chosen for it. If it is replayed after that is gone, it hears 410. And a promise that a client puts
 into a settled graph (by the tag of its origin) between the look and the purge outlives the rest.
-Where several brokers have slots of their own, each deletes what is in its slots: members with
-chosen ids that live elsewhere stay there.
+
+Where several brokers have slots of their own, each deletes what is in its slots. Members with
+chosen ids that live elsewhere are *strays* there, and go after their root has: their broker asks
+that of the root (`is_root_gone`).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from understudy_store.commands import Reply
 from understudy_store.records import (
+    HEADER_DROPPED,
     KEPT_FOREVER,
     EndedGraph,
     PromiseState,
@@ -55,6 +59,10 @@ _UNITS_MS: Final = {
 }
 
 
+#: after its end a call graph is kept for so long, however much the store has
+EXCESS_MIN_MS: Final = 60_000
+
+
 class Root(NamedTuple):
     """A settled root, as far as it decides what is due; times in epoch milliseconds."""
 
@@ -68,6 +76,8 @@ class Root(NamedTuple):
     #: the task that has made it, of a detached call
     branch: str | None = None
     has_payloads: bool = True
+    #: of a root that is here by its members only
+    is_elsewhere: bool = False
 
 
 def duration_ms(text: str) -> int | None:
@@ -109,10 +119,26 @@ def shortest_ms(rules: RetentionRules) -> int | None:
     return min((each for each in times if each is not None), default=None)
 
 
+def strays_before(rules: RetentionRules, purged_before: int | None, now: int) -> int | None:
+    """Return the time before which strays have settled whose roots may be gone; None: none may.
+
+    Parameters
+    ----------
+    purged_before
+        Somebody has purged what had ended before that time; None: nobody has.
+    """
+    times = [each for each in (shortest_ms(rules), rules.values) if each is not None]
+    by_rules = [now - min(times) + 1] if times else []
+    asked = [] if purged_before is None else [purged_before]
+    return max(by_rules + asked, default=None)
+
+
 def before(kind: str, rules: RetentionRules, now: int) -> int | None:
     """Return the time before which everything has settled that may be due; None: nothing is."""
     if kind == "kept":
         return now + 1
+    if kind == "excess":
+        return now - EXCESS_MIN_MS
     kept = {
         "graphs": shortest_ms(rules),
         "values": rules.values,
@@ -125,10 +151,30 @@ def is_due(kind: str, root: Root, rules: RetentionRules, now: int) -> bool:
     """Return whether a root that is of this kind is due, by itself."""
     if kind == "values":
         return root.has_payloads
-    if kind == "gone":
+    if kind in ("gone", "excess"):
         return True
+    if kind == "strays":
+        return root.is_elsewhere
     kept = kept_ms(root, rules)
     return kept is not None and root.settled_at + kept <= now
+
+
+def is_root_gone(reply: Reply, strays: EndedGraph, rules: RetentionRules, now: int) -> bool:
+    """Return whether members may go, by what the broker of their root has said of it.
+
+    That it was purged, or its payloads were. If it does not know the root at all, it may have been
+    purged long ago, or was never there; then they are kept as long as a root would be.
+
+    Parameters
+    ----------
+    reply
+        The reply to a `PromiseGet` of the root.
+    """
+    if reply.status == 404:
+        return rules.default is not None and strays.settled_at + rules.default <= now
+    if not reply.ok or reply.promise is None:
+        return reply.status == 410
+    return reply.promise.settled and HEADER_DROPPED in reply.promise.value.headers
 
 
 def keeps_id(graph: EndedGraph, rules: RetentionRules, now: int) -> bool:

@@ -72,7 +72,7 @@ _OF_CHECKS: Final = (
         None,
         "who has asked is stored",
         "understudy_broker.core.requests.RequestHandlers.perform",
-        drop("own = stamped(own, identity)"),
+        swap("stamped(own, identity)", "own"),
         _TESTS,
     ),
     _check(

@@ -50,7 +50,7 @@ REAL_LOG_KIB = database.LOG_BYTES // 1024
 #: Batches in a file of an earlier schema.
 AGED_BATCHES = 4
 #: what later releases have added
-LATER_INDEXES = ("promise_ended", "promise_kept", "promise_gone")
+LATER_INDEXES = ("promise_ended", "promise_kept", "promise_gone", "promise_stray")
 LATER_COLUMNS = (
     *("node", "started_at", "acquired_at", "queued_at", "suspensions", "logged"),
     *("function", "error", "retention"),

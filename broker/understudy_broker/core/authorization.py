@@ -56,6 +56,7 @@ from understudy_store.commands import (
     ScheduleSearch,
     ScheduleTrigger,
     ScheduleUpdate,
+    StatsGet,
     TaskAcquire,
     TaskAttempts,
     TaskContinue,
@@ -269,6 +270,8 @@ class Authorization:
                 return case.read((awaited_id, awaiter))
             case PromiseRegisterListener(awaited=awaited_id, address=address):
                 return case.read((awaited_id,)) or case.call(address)
+            case StatsGet():
+                return case.admin("groups")
             case PromisePurge():
                 return case.admin("purge")
             case CallSearch(prefix=prefix):

@@ -13,7 +13,7 @@ that tasks wait for, these are parked.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -25,6 +25,7 @@ from understudy_broker.protocol.messages import Refused, Response, SlotCommand
 from understudy_store.addresses import slot_address, slot_of_address
 from understudy_store.commands import (
     PromiseAnnounce,
+    PromiseGet,
     PromiseOccur,
     PromiseRegisterListener,
     PromiseSupersede,
@@ -60,6 +61,8 @@ class BetweenSlots:
         self._quarantine = quarantine
         self._events = events
         self._retry_ms = retry_ms
+        #: called with the answer about a root of which somebody has asked by `release`
+        self.on_root: Callable[[str, Response | Refused], None] = _ignore
         #: of the batch that is being made
         self._new: list[SlotCommand] = []
         self._ready: deque[SlotCommand] = deque()
@@ -125,6 +128,9 @@ class BetweenSlots:
     def answered(self, command: SlotCommand, answer: Response | Refused, now: int) -> None:
         """Act on the answer to a request, or send it again later."""
         self._outstanding -= 1
+        if isinstance(command, PromiseGet):
+            self.on_root(command.id, answer)  # It asks again by itself.
+            return
         reply = Reply(answer.status, answer.error) if isinstance(answer, Refused) else answer.reply
         if isinstance(command, PromiseAnnounce):
             done = reply.ok
@@ -167,10 +173,16 @@ class BetweenSlots:
             self._quarantine.note_parked(task, cause, "mismatch")
 
 
+def _ignore(_: str, _answer: Response | Refused) -> None:
+    """Do nothing."""
+
+
 def _asker(command: SlotCommand) -> int | None:
     """Return the slot in whose name a request is made."""
     if isinstance(command, PromiseAnnounce):
         return slot_of(command.promise.id)
     if isinstance(command, PromiseOccur | PromiseSupersede):
         return slot_of(command.schedule)
+    if isinstance(command, PromiseGet):
+        return None
     return slot_of_address(command.address)

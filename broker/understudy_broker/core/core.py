@@ -163,7 +163,7 @@ class BrokerCore:
         self.metrics = metrics = Metrics(CallTally() if config.counts_calls else None)
         metrics.add_source(lambda: {"peers": len(sessions)})
         metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
-        self._quotas = quotas = Quotas(config.grant_of, machine.view)
+        self._quotas = quotas = Quotas(config.grant_of, machine.view, config.retention)
         self.flow = flow = FlowControl(config, sessions, quotas)
         self.own = own = OwnSlots(config)
         authorization = Authorization(config.grant_of, machine.view, own.has_id)
@@ -203,7 +203,7 @@ class BrokerCore:
                 own, machine, sessions, outbox, poll, quotas, forgets, delivery, self._note_input,
                 config,
             )  # fmt: skip
-        purges = Retention(config, machine, outbox, own, self._note_input)
+        purges = Retention(config, machine, outbox, own, self._note_input, self._between)
         self.searches = Searches(config, sessions, flow, outbox, metrics, purges)
         reports = Reports(
             machine, dispatcher, sessions, members, outbox, flow, metrics, authorization, quotas

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from understudy_broker.core.authorization import GrantOf
+from understudy_broker.core.kept_times import kept_within
 from understudy_broker.keys.quota import NO_QUOTA, Quota
 from understudy_broker.protocol.messages import (
     Functions,
@@ -33,7 +34,13 @@ from understudy_store.commands import (
     TaskFence,
 )
 from understudy_store.machine import MachineView
-from understudy_store.records import TAG_IDENTITY, PromiseRecord, ScheduleRecord, Value
+from understudy_store.records import (
+    TAG_IDENTITY,
+    PromiseRecord,
+    RetentionRules,
+    ScheduleRecord,
+    Value,
+)
 
 #: What functions create may go so many times beyond the limits. If calls from outside could fill
 #: them, no function could make the calls without which it never ends.
@@ -47,6 +54,7 @@ WORK_BURST: Final = 4_096
 WAIT_MS_MIN: Final = 100
 #: refusals are told to those who ask for so long
 LATELY_MS: Final = 60_000
+NO_RULES: Final = RetentionRules()
 #: after which time something that is full is tried again, milliseconds
 AGAIN_MS: Final = 1_000
 
@@ -103,9 +111,17 @@ class Quotas:
         has limits.
     view
         Of the machine, for a count of everything.
+    rules
+        How long call graphs are kept without a limit.
     """
 
-    def __init__(self, grant_of: GrantOf | None, view: MachineView) -> None:
+    def __init__(
+        self,
+        grant_of: GrantOf | None,
+        view: MachineView,
+        rules: RetentionRules = NO_RULES,
+    ) -> None:
+        self._rules = rules
         self._grant_of = grant_of
         self._view = view
         self._usage: dict[str, Usage] = {}
@@ -138,6 +154,11 @@ class Quotas:
         if identity is not None and self._grant_of is not None:
             grant = self._grant_of(identity)
         return NO_QUOTA if grant is None else grant.limits
+
+    def bounded(self, identity: str, command: OwnCommand) -> OwnCommand:
+        """Return a command whose call graphs are kept no longer than an identity may have them."""
+        most = self._quota(identity).retention
+        return command if most is None else kept_within(command, most, self._rules)
 
     def note_refused(self, identity: str | None, text: str, now: int) -> None:
         """Note that an identity was refused something because of a limit."""

@@ -55,6 +55,7 @@ from understudy_store.commands import (
     Reply,
     ScheduleCreate,
     ScheduleSearch,
+    StatsGet,
     TaskAcquire,
     TaskAttempts,
     TaskCreate,
@@ -84,6 +85,12 @@ _UNKNOWN_FUNCTION: Final = "UnknownFunctionError:"
 #: Sent instead of the whole record to a peer that has just sent that record itself.
 _DONE: Final = Reply(200)
 _CREATED: Final = Reply(201)
+
+#: commands that the engine answers some time after their commit
+_SEARCHES: Final = (
+    *(PromiseSearch, TaskSearch, ScheduleSearch, TaskAttempts, CallSearch),
+    *(PromisePurge, StatsGet),
+)
 
 
 class RequestHandlers:
@@ -134,12 +141,7 @@ class RequestHandlers:
             PromiseRegisterListener: self._register_listener,
             FunctionsGet: reports.functions,
             TaskPreload: self._preload,
-            PromiseSearch: self._search,
-            TaskSearch: self._search,
-            ScheduleSearch: self._search,
-            TaskAttempts: self._search,
-            CallSearch: self._search,
-            PromisePurge: self._search,
+            **dict.fromkeys(_SEARCHES, self._search),
             TaskCreate: self._apply_for_own_pid,
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,
@@ -166,7 +168,7 @@ class RequestHandlers:
             if not self._permits(session, identity, corr, command, now):
                 return
             if identity is not None:
-                own = stamped(own, identity)
+                own = self._quotas.bounded(identity, stamped(own, identity))
             if isinstance(own, TaskFence):
                 refused = self._authorization.fenced(session, identity, own)
                 if refused:

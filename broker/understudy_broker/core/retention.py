@@ -3,9 +3,14 @@
 A *pass* goes over what has ended, from the oldest on, in slices. For each it asks the store, as
 peers ask for searches, but only when no peer does; what is found is deleted by the machine in the
 next step, and so becomes a part of a batch. Between two slices it pauses for `PAUSE_TIMES` as long
-as the last one took, so it is at work for a fifth of the time at most. The four kinds of passes
+as the last one took, so it is at work for a fifth of the time at most. The kinds of passes
 (`RetentionRead`) take turns. A pass begins where the last one of its kind has ended; each
 `WHOLE_MS` it begins from the start, for what had to stay.
+
+Where a bound is set, one kind is about what the store has beyond it; the oldest goes first.
+
+Where brokers share the slots, one kind is about *strays*: members of call graphs whose roots
+are at another broker, or were: see `strays`.
 
 The first look of a pass sees all commits. Later ones see the table as it is, so that they do not
 hurry the follower: what is due has ended long ago, and no pass meets a root twice. A purge that a
@@ -20,17 +25,23 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from understudy_broker.core.between_slots import BetweenSlots
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
 from understudy_broker.core.search_queue import Search
-from understudy_broker.protocol.messages import Response
-from understudy_store.commands import PromisePurge, ReadCommand, Reply, RetentionRead
+from understudy_broker.core.strays import Strays
+from understudy_broker.protocol.messages import Refused, Response, SlotCommand
+from understudy_store.commands import EXCESS_COUNT, PromisePurge, ReadCommand, Reply, RetentionRead
 from understudy_store.engines.base import Read
 from understudy_store.machine import Machine
 from understudy_store.records import EndedGraph, PurgedRecord, RetentionRules
 
 KINDS: Final = ("values", "graphs", "kept", "gone")
+STRAYS: Final = "strays"
+EXCESS: Final = "excess"
+#: for the answers of other brokers
+ANSWERS_MS: Final = 10_000
 #: between the last pass and the next one
 IDLE_MS: Final = 60_000
 #: after the start of the broker
@@ -49,13 +60,20 @@ class _Found(NamedTuple):
     cursor: str | None = None
 
 
+def _unasked(_: list[SlotCommand]) -> None:
+    """Ask nobody: there are no other brokers."""
+
+
 class Retention:
     """The purges of a broker.
 
     Attributes
     ----------
-    purged
-        Promises that were deleted since the start, for metrics.
+    purged, purged_graphs
+        Promises, and call graphs, that were deleted since the start, for metrics; tombstones count
+        as neither.
+    purged_at
+        When anything was deleted last, epoch milliseconds; 0: nothing was.
     """
 
     def __init__(
@@ -65,7 +83,15 @@ class Retention:
         outbox: Outbox,
         own: OwnSlots,
         note_input: Callable[[], None],
+        between: BetweenSlots | None = None,
     ) -> None:
+        self._kinds: tuple[str, ...] = KINDS
+        if config.retention.max_rows is not None or config.retention.max_bytes is not None:
+            self._kinds = (*KINDS, EXCESS)
+        self._strays = Strays(config.retention, _unasked if between is None else between.release)
+        if between is not None:
+            self._kinds = (*self._kinds, STRAYS)
+            between.on_root = self.told
         self._rules: RetentionRules = config.retention
         self._archives = config.archive is not None
         self._machine = machine
@@ -80,10 +106,12 @@ class Retention:
         self._is_reading = False
         #: kind of this pass, where it goes on, and whether it has looked yet
         self._kind = 0
-        self._cursors: dict[str, str | None] = dict.fromkeys(KINDS)
+        self._cursors: dict[str, str | None] = dict.fromkeys(self._kinds)
         self._whole_at = 0
         self._is_fresh = True
-        self.purged = 0
+        #: promises that are still to go in this pass because of a bound
+        self._excess: int | None = None
+        self.purged = self.purged_graphs = self.purged_at = 0
 
     def start(self, now: int) -> None:
         """Begin; nothing is looked for at once."""
@@ -102,13 +130,22 @@ class Retention:
         """Return the look to make now; None: none is due."""
         if self._at is None or self._is_reading or self._found or self._now < self._at:
             return None
-        kind = KINDS[self._kind]
+        kind = self._kinds[self._kind]
+        if kind == STRAYS:
+            if self._strays.is_waiting:
+                self._found_strays()
+                return None
+            if not self._strays.may_look(self._cursors[kind], self._now):
+                self._end_pass(None)
+                return None
         command = RetentionRead(
             kind,
             self._rules,
             self._cursors[kind],
             with_rows=self._archives and kind != "gone",
-            fresh=self._is_fresh,
+            fresh=self._is_fresh or kind == EXCESS,
+            before=self._strays.before if kind == STRAYS else None,
+            excess=self._excess,
         )
         self._is_reading, self._is_fresh, self._begun_at = True, False, self._now
         return Read(command, self._now)
@@ -119,8 +156,21 @@ class Retention:
         if not reply.ok or reply.ended is None:
             self._end_pass(None)
             return
-        kind = KINDS[self._kind]
+        kind = self._kinds[self._kind]
+        self._excess = None if reply.counts is None else reply.counts.get(EXCESS_COUNT)
+        if kind == STRAYS and self._strays.ask_about(reply.ended, reply.cursor):
+            self._at = self._now + ANSWERS_MS
+            return
         self._found.append(_Found(kind, reply.ended, None, reply.cursor))
+        self._note_input()
+
+    def told(self, root: str, answer: Response | Refused) -> None:
+        """Take what the broker of a root has said of it."""
+        if self._strays.told(root, answer, self._now):
+            self._found_strays()
+
+    def _found_strays(self) -> None:
+        self._found.append(_Found(STRAYS, self._strays.take(), None, self._strays.cursor))
         self._note_input()
 
     def asked(self, command: ReadCommand) -> ReadCommand:
@@ -158,29 +208,45 @@ class Retention:
         while self._found:
             kind, graphs, search, cursor = self._found.popleft()
             if self._own.map is not None:
-                graphs = [self._here(graph) for graph in graphs]
+                graphs = [self._here(kind, graph) for graph in graphs]
             done = self._machine.purge(kind, graphs, self._rules, now)
             count = sum(each.promises for each in done)
-            self.purged += count
+            if count and kind != "gone":
+                self.purged += count
+                self.purged_graphs += sum(not each.kept for each in done)
+                self.purged_at = now
             if search is None:
                 self._go_on(cursor, count)
             else:
-                self._end_pass(self._cursors[KINDS[self._kind]])
+                self._end_pass(self._cursors[self._kinds[self._kind]])
+                self._on_purged(search)
                 reply = Reply(200, purged=done, cursor=cursor)
                 self._outbox.reply(search.session.peer, Response(search.corr, reply))
 
-    def _here(self, graph: EndedGraph) -> EndedGraph:
+    def _here(self, kind: str, graph: EndedGraph) -> EndedGraph:
         """Return a graph, kept if a part of it is another broker's by now."""
-        if all(map(self._own.has_id, (graph.id, *(id_ for id_, _ in graph.members)))):
+        ids = [id_ for id_, _ in graph.members]
+        if kind != STRAYS:
+            ids.append(graph.id)
+        if all(map(self._own.has_id, ids)):
             return graph
         return msgspec.structs.replace(graph, kept="its slot has moved", members=[])
 
+    def _on_purged(self, search: Search) -> None:
+        command = search.command
+        if STRAYS in self._kinds and isinstance(command, PromisePurge):
+            self._strays.purged(command.before, self._now)
+            if self._at is None:
+                self._at = self._now + IDLE_MS
+
     def _go_on(self, cursor: str | None, count: int) -> None:
-        kind = KINDS[self._kind]
+        kind = self._kinds[self._kind]
         if cursor is None or (cursor == self._cursors[kind] and not count):
-            self._end_pass(self._cursors[kind])
+            self._end_pass(None if kind in (STRAYS, EXCESS) else self._cursors[kind])
             return
         self._cursors[kind] = cursor
+        if self._excess is not None:
+            self._excess = max(0, self._excess - count)
         took = self._now - self._begun_at
         self._at = self._now + max(PAUSE_MIN_MS, PAUSE_TIMES * took)
 
@@ -188,10 +254,10 @@ class Retention:
         """Go on with the next kind; after the last one, in a while."""
         if self._at is None:
             return
-        self._cursors[KINDS[self._kind]] = cursor
-        self._kind = (self._kind + 1) % len(KINDS)
-        self._is_fresh = True
+        self._cursors[self._kinds[self._kind]] = cursor
+        self._kind = (self._kind + 1) % len(self._kinds)
+        self._is_fresh, self._excess = True, None
         self._at = self._now + (PAUSE_MIN_MS if self._kind else IDLE_MS)
         if not self._kind and self._now >= self._whole_at:
             self._whole_at = self._now + WHOLE_MS
-            self._cursors = dict.fromkeys(KINDS)
+            self._cursors = dict.fromkeys(self._kinds)

@@ -63,6 +63,9 @@ class Survey(msgspec.Struct, frozen=True):
         Nodes that send no heartbeats although their processes live.
     schedule_lag_s
         How late the schedule is that is due first, seconds; 0: none is due.
+    purged, purged_graphs, purged_at_s
+        Promises, and call graphs, that retention has deleted, and when that was last, epoch
+        seconds; 0: it has not.
     owns_slots
         The broker has slots, or is the only one.
     """
@@ -80,12 +83,16 @@ class Survey(msgspec.Struct, frozen=True):
     peers: dict[str, int]
     stalled: int
     schedule_lag_s: float
+    purged: int
+    purged_graphs: int
+    purged_at_s: float
     owns_slots: bool
 
 
 def survey(core: BrokerCore, now: int) -> Survey:
     """Return the numbers of a broker at `now`, epoch milliseconds of its clock."""
     metrics, view = core.metrics, core.machine.view
+    purges = core.searches.retention
     groups = [
         GroupNumbers(
             group.name,
@@ -122,5 +129,8 @@ def survey(core: BrokerCore, now: int) -> Survey:
         peers=peers,
         stalled=stalled,
         schedule_lag_s=view.schedule_lag_ms(now) / 1000,
+        purged=purges.purged,
+        purged_graphs=purges.purged_graphs,
+        purged_at_s=purges.purged_at / 1000,
         owns_slots=core.own.map is None or bool(core.own.mine),
     )

@@ -1,7 +1,7 @@
 """Quotas: the field `limits` of a role in ``rights.toml``. Pure.
 
     [role.team-a]
-    limits = { commands = 2000, pending = 200_000, stored = "2GiB", connections = 64 }
+    limits = { commands = 2000, pending = 200_000, stored = "2GiB", retention = "30d" }
 
 What is left out is not limited. Of several roles of one identity, the greatest limit that any of
 them has counts.
@@ -10,9 +10,11 @@ them has counts.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from understudy_broker.keys.errors import RightsError
+from understudy_store.retention import duration_ms
 
 _UNITS: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE: Final = re.compile(r"(\d{1,15}) ?(B|KiB|MiB|GiB|TiB)?", re.ASCII)
@@ -32,6 +34,8 @@ class Quota(NamedTuple):
         Its pending promises, and the bytes of their arguments.
     schedules, watches, connections
         How many it may have at a time.
+    retention
+        How long its call graphs are kept after their ends, milliseconds.
     """
 
     commands: int | None = None
@@ -42,6 +46,7 @@ class Quota(NamedTuple):
     schedules: int | None = None
     watches: int | None = None
     connections: int | None = None
+    retention: int | None = None
 
     def __or__(self, other: Quota) -> Quota:
         pairs = zip(self, other, strict=True)
@@ -74,15 +79,37 @@ def parse_quota(role: str, table: Any) -> Quota:
             raise RightsError(
                 f"role {role!r}: limits: {name} is no limit; there are {', '.join(LIMITS)}"
             )
-        found[name] = _number(role, name, value)
+        found[name] = (_duration if name == "retention" else _number)(role, name, value)
     if "burst" in found and "commands" not in found:
         raise RightsError(f"role {role!r}: limits: burst has no meaning without commands")
     return Quota(**found)
 
 
+def size_of(text: str) -> int | None:
+    """Return the bytes of a size as people write it; None: it is none.
+
+    Examples
+    --------
+    >>> size_of("2GiB"), size_of("16 MiB"), size_of("100"), size_of("2GB")
+    (2147483648, 16777216, 100, None)
+    """
+    match = _SIZE.fullmatch(text)
+    return None if match is None else int(match[1]) * _UNITS[match[2] or ""]
+
+
+def _duration(role: str, name: str, value: Any) -> int:
+    with suppress(ValueError):
+        ms = duration_ms(value) if isinstance(value, str) else None
+        if ms:
+            return ms
+    raise RightsError(
+        f'role {role!r}: limits: {name} is a time longer than zero, as "30d", not {value!r}'
+    )
+
+
 def _number(role: str, name: str, value: Any) -> int:
-    if name in _SIZES and isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        value = int(match[1]) * _UNITS[match[2] or ""]
+    if name in _SIZES and isinstance(value, str) and (size := size_of(value)) is not None:
+        value = size
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
         what = 'bytes, as a number or as "2GiB"' if name in _SIZES else "a whole number, at least 1"
         raise RightsError(f"role {role!r}: limits: {name} is {what}, not {value!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any, Final
@@ -20,13 +21,16 @@ from understudy_broker.protocol.messages import (
 )
 from understudy_store.calls import call_cursor, call_place, place_of
 from understudy_store.commands import (
+    STATS_FUNCTIONS_MAX,
     CallSearch,
     PromisePurge,
     PromiseSearch,
     Reply,
     ScheduleSearch,
+    StatsGet,
     TaskSearch,
 )
+from understudy_store.records import StoreStats
 
 #: the field of a reply that has the page, by the kind of search
 _PAGES: Final[dict[type[Any], str]] = {
@@ -62,6 +66,9 @@ def merge(command: AnyCommand, answers: Sequence[Answer]) -> Answer:
         return Response(0, _merge_calls(command, replies))
     if isinstance(command, PromisePurge):
         return Response(0, _merge_purges(command, replies))
+    if isinstance(command, StatsGet):
+        found = [reply.stats for reply in replies if reply.stats is not None]
+        return Response(0, Reply(200, stats=merge_stats(found)))
     promises = [record for reply in replies for record in reply.promises or ()]
     return Response(0, Reply(replies[0].status, promises=promises))
 
@@ -119,6 +126,33 @@ def _merge_purges(purge: PromisePurge, replies: Sequence[Reply]) -> Reply:
         found = [each for each in found if each[0] <= end]
     cursor = None if end is None else call_cursor(end)
     return Reply(200, purged=[record for _, record in found], cursor=cursor)
+
+
+def merge_stats(stats: Sequence[StoreStats]) -> StoreStats:
+    """Return what several stores have together."""
+    functions: Counter[tuple[str, str]] = Counter()
+    for each in stats:
+        for group, function, count in each.functions:
+            functions[group, function] += count
+    by_count = sorted(functions.items(), key=lambda each: (-each[1], each[0]))
+    ends = [each.oldest_ended_at for each in stats if each.oldest_ended_at is not None]
+    return StoreStats(
+        promises=sum(each.promises for each in stats),
+        pending=sum(each.pending for each in stats),
+        tombstones=sum(each.tombstones for each in stats),
+        attempts=sum(each.attempts for each in stats),
+        oldest_ended_at=min(ends, default=None),
+        functions=[(*key, count) for key, count in by_count[:STATS_FUNCTIONS_MAX]],
+        file_bytes=_sum(each.file_bytes for each in stats),
+        free_bytes=_sum(each.free_bytes for each in stats),
+        log_bytes=_sum(each.log_bytes for each in stats),
+        journal_bytes=_sum(each.journal_bytes for each in stats),
+    )
+
+
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    known = [each for each in sizes if each is not None]
+    return sum(known) if known else None
 
 
 def merge_reports(reports: Iterable[GroupsReport]) -> GroupsReport:

@@ -19,6 +19,7 @@ import msgspec
 from understudy_store.commands import (
     PromiseAnnounce,
     PromiseCreate,
+    PromiseGet,
     PromiseOccur,
     PromiseRegisterListener,
     PromiseSupersede,
@@ -179,7 +180,9 @@ class Delegated(Message, tag="delegated", frozen=True):
 AnyCommand: TypeAlias = OwnCommand | Delegated
 
 #: commands of brokers among themselves: see `core.between_slots`
-SlotCommand: TypeAlias = PromiseAnnounce | PromiseOccur | PromiseSupersede | PromiseRegisterListener
+SlotCommand: TypeAlias = (
+    PromiseAnnounce | PromiseOccur | PromiseSupersede | PromiseRegisterListener | PromiseGet
+)
 
 # Peer to broker ----------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from understudy_store.commands import (
     PromiseRegisterListener,
     PromiseSearch,
     ScheduleSearch,
+    StatsGet,
     TaskHeartbeat,
     TaskSearch,
 )
@@ -35,7 +36,7 @@ from understudy_store.slots import shared_out as places_shared_out
 
 #: commands that concern all brokers: no id says which
 FOR_ALL: Final = (
-    *(PromiseSearch, TaskSearch, CallSearch, PromisePurge, ScheduleSearch),
+    *(PromiseSearch, TaskSearch, CallSearch, PromisePurge, ScheduleSearch, StatsGet),
     *(GroupsGet, TaskHeartbeat),
 )
 #: A map that says more is nonsense, and no later one could be newer.

@@ -104,6 +104,17 @@ STORE: Final = Family("understudy_store_bytes", "gauge", "Bytes of the store's f
 FREE: Final = Family(
     "understudy_disk_free_bytes", "gauge", "Bytes that are free on the disk of the store."
 )
+PURGED: Final = Family(
+    "understudy_purged_promises_total", "counter", "Promises that were deleted by retention."
+)
+PURGED_GRAPHS: Final = Family(
+    "understudy_purged_graphs_total", "counter", "Call graphs, or parts of them, that were deleted."
+)
+PURGED_AT: Final = Family(
+    "understudy_last_purge_timestamp_seconds",
+    "gauge",
+    "When anything was deleted last, in seconds since 1970; 0: not since the start.",
+)
 PEERS: Final = Family("understudy_peers", "gauge", "Connected peers.", ("kind",))
 STALLED: Final = Family(
     "understudy_nodes_stalled",
@@ -141,7 +152,8 @@ COUNTERS: Final = {
 
 FAMILIES: Final = (
     *(CREATED, SETTLED, DURATION, WAIT, DEPTH, OLDEST, NODES, SLOTS, ATTEMPTS, PARKED),
-    *(PROMISES, TASKS, LIMITED, COMMIT, BATCH, LAG, JOURNAL, STORE, FREE, PEERS, STALLED),
+    *(PROMISES, TASKS, LIMITED, COMMIT, BATCH, LAG, JOURNAL, STORE, FREE),
+    *(PURGED, PURGED_GRAPHS, PURGED_AT, PEERS, STALLED),
     *(SCHEDULE_LAG, LOOP_LAG, *COUNTERS.values()),
 )
 
@@ -170,6 +182,9 @@ def broker_text(survey: Survey, measures: Measures, commits: Commits, lag_s: flo
             histograms_text(COMMIT, COMMITS, [(nothing, commits.took_us)]),
             histograms_text(BATCH, SIZES, [(nothing, commits.sizes)]),
             *_store(measures),
+            numbers_text(PURGED, {nothing: survey.purged}),
+            numbers_text(PURGED_GRAPHS, {nothing: survey.purged_graphs}),
+            numbers_text(PURGED_AT, {nothing: survey.purged_at_s}),
             numbers_text(PEERS, {(kind,): count for kind, count in survey.peers.items()}),
             numbers_text(STALLED, {nothing: survey.stalled}),
             numbers_text(SCHEDULE_LAG, {nothing: survey.schedule_lag_s}),

@@ -7,16 +7,24 @@ idempotency = "90d"
 archive = "file:///var/lib/understudy/archive.jsonl"
 groups.shop = "60d"
 functions."shop/checkout" = "90d"
+max_rows = 5_000_000
+max_bytes = "20GiB"
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, PlainValidator
 
+from understudy_broker.keys.quota import size_of
+from understudy_store.limits import MIB
 from understudy_store.records import RetentionRules
 from understudy_store.retention import duration_ms
+
+#: An empty file has some 200 KiB; with less than this, nothing would be kept.
+BYTES_MIN: Final = MIB
+_MOST: Final = 2**53
 
 
 def _duration(value: object) -> str:
@@ -32,6 +40,27 @@ def _archive(value: object) -> str | None:
     if not isinstance(value, str) or not value.startswith("file:///"):
         raise ValueError("an archive is a file, as file:///var/lib/understudy/archive.jsonl")
     return value
+
+
+def _rows(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _MOST:
+        raise ValueError(f"max_rows is a number of promises, at least 1, not {value!r}")
+    return value
+
+
+def _bytes(value: object) -> int | None:
+    if value is None:
+        return None
+    size = size_of(value) if isinstance(value, str) else value
+    if isinstance(size, bool) or not isinstance(size, int) or not BYTES_MIN <= size < _MOST:
+        raise ValueError(
+            f'max_bytes is bytes, as a number or as "20GiB", at least 1 MiB, not {value!r}'
+        )
+    return size
 
 
 Duration = Annotated[str, PlainValidator(_duration)]
@@ -51,6 +80,10 @@ class RetentionSettings(BaseModel):
     values: Duration = "never"
     #: the id, which nobody can use again meanwhile
     idempotency: Duration = "90d"
+    #: promises of a broker, at most: beyond, the oldest call graphs go that have ended
+    max_rows: Annotated[int | None, PlainValidator(_rows)] = None
+    #: the same in bytes of its SQLite file that are in use
+    max_bytes: Annotated[int | None, PlainValidator(_bytes)] = None
     #: where what is deleted is written before; None: nowhere
     archive: Annotated[str | None, PlainValidator(_archive)] = None
 
@@ -62,6 +95,8 @@ class RetentionSettings(BaseModel):
             {name: duration_ms(text) for name, text in self.functions.items()},
             duration_ms(self.values),
             duration_ms(self.idempotency),
+            self.max_rows,
+            self.max_bytes,
         )
 
     @property

@@ -195,6 +195,10 @@ class BrokerSettings(BaseSettings):
             )
         if self.payload_bytes_max + 64 * KIB > self.frame_bytes_max:
             raise ValueError("frame_bytes_max must exceed payload_bytes_max by at least 64 KiB")
+        if self.retention.max_bytes is not None and self.store.startswith("postgresql"):
+            raise ValueError(
+                "retention.max_bytes is for SQLite stores: use retention.max_rows over PostgreSQL"
+            )
         return self
 
     @classmethod

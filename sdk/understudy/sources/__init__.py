@@ -28,8 +28,8 @@ queue has the message yet.
 
 What is not perfect
 -------------------
-- An id protects for as long as its call is stored. A queue that delivers a message again after the
-  call was purged has it performed again.
+- An id protects for as long as the broker keeps it taken. A queue that delivers a message again
+  after that has it performed again.
 - A message that cannot be stored yet, because its broker is away, keeps the later ones of its
   partition from being acknowledged. Their calls are stored, so after a restart of the source they
   are delivered again, and found.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from understudy_store.calls import Place, call_place
-from understudy_store.commands import PromisePurge, Reply, RetentionRead
+from understudy_store.commands import EXCESS_COUNT, PromisePurge, Reply, RetentionRead
 from understudy_store.records import EndedGraph, PromiseState, Row
 from understudy_store.retention import (
     ARCHIVED_BYTES_MAX,
@@ -54,6 +56,12 @@ class History(Protocol):
     def held(self, ids: Collection[str], branches: Collection[str]) -> Collection[str]:
         """Return those of `ids` that something pending points to, and `branches` that are."""
 
+    def promises(self) -> int:
+        """Return the number of promises."""
+
+    def used_bytes(self) -> int | None:
+        """Return how many bytes of its file are in use; None: there is no file."""
+
     def rows(self, ids: Sequence[str], *, with_data: bool) -> list[Row]:
         """Return the rows of `ids`."""
 
@@ -64,6 +72,12 @@ def ended(history: History, command: PromisePurge | RetentionRead, now: int) -> 
     if wanted is None:
         return Reply(200, ended=[])
     kind = wanted.kind
+    left: int | None = None
+    if isinstance(command, RetentionRead) and command.kind == "excess":
+        kind = command.kind
+        left = _excess(history, command)
+        if left == 0:
+            return Reply(200, ended=[])
     found, cursor = _chosen(history, command, wanted, now)
     if kind == "gone":
         graphs = [EndedGraph(root.id, root.state, root.settled_at) for root in found]
@@ -71,14 +85,21 @@ def ended(history: History, command: PromisePurge | RetentionRead, now: int) -> 
     with_rows = command.with_rows
     sizes = history.sizes([root.id for root in found]) if found else {}
     fitting, is_whole = _fitting(found, sizes, with_rows=with_rows)
+    counts = None
+    if left is not None:
+        counts = {EXCESS_COUNT: left}
+        enough = _enough(fitting, sizes, left)
+        if len(enough) < len(fitting):
+            fitting, found, cursor, is_whole = enough, enough, None, True
     if len(fitting) < len(found) or not is_whole:
         last = fitting[-2] if not is_whole and len(fitting) > 1 else None
         if is_whole:
             last = fitting[-1]
         cursor = command.cursor or "0:" if last is None else cursor_of(last.settled_at, last.id)
-    return Reply(
-        200, ended=_graphs(history, fitting, sizes, is_whole, kind, with_rows), cursor=cursor
-    )
+    graphs = _graphs(history, fitting, sizes, is_whole, kind, with_rows)
+    if kind == "strays":
+        graphs = [replace(graph, is_whole=False) for graph in graphs]
+    return Reply(200, ended=graphs, cursor=cursor, counts=counts)
 
 
 def _wanted(command: PromisePurge | RetentionRead, now: int) -> Wanted | None:
@@ -93,8 +114,12 @@ def _wanted(command: PromisePurge | RetentionRead, now: int) -> Wanted | None:
             command.states,
             command.prefix,
         )
+    if command.kind == "strays":
+        return Wanted("strays", now + 1 if command.before is None else command.before, after)
     until = before(command.kind, command.rules, now)
-    return None if until is None else Wanted(command.kind, until, after)
+    # What its creator has said of a call graph, holds.
+    kind = "graphs" if command.kind == "excess" else command.kind
+    return None if until is None else Wanted(kind, until, after)
 
 
 def _chosen(
@@ -106,7 +131,10 @@ def _chosen(
     looked = 0
     for last in history.roots(wanted, LOOKED_MAX):
         looked += 1
-        if isinstance(command, PromisePurge) or is_due(command.kind, last, command.rules, now):
+        is_wanted = isinstance(command, PromisePurge) or (
+            last.settled_at < wanted.before and is_due(command.kind, last, command.rules, now)
+        )
+        if is_wanted:
             found.append(last)
             if len(found) == command.limit:
                 break
@@ -131,6 +159,32 @@ def _fitting(
         if left < 0:
             return fitting, False
     return fitting, True
+
+
+def _excess(history: History, command: RetentionRead) -> int | None:
+    """Return how many promises are to go; None: as many as one look finds."""
+    rules = command.rules
+    if rules.max_bytes is not None:
+        used = history.used_bytes()
+        if used is not None and used > rules.max_bytes:
+            return None
+    if rules.max_rows is None:
+        return 0
+    if command.excess is not None:
+        return max(0, command.excess)
+    return max(0, history.promises() - rules.max_rows)
+
+
+def _enough(found: Sequence[Root], sizes: Mapping[str, Size], count: int) -> list[Root]:
+    """Return the first roots that together have so many promises that may go, or all."""
+    enough: list[Root] = []
+    for root in found:
+        if count <= 0:
+            break
+        enough.append(root)
+        size = sizes.get(root.id, Size(1, 0, 0))
+        count -= 0 if size.pending else size.promises
+    return enough
 
 
 def _graphs(

@@ -23,13 +23,14 @@ from understudy_store.commands import (
     Reply,
     RetentionRead,
     ScheduleSearch,
+    StatsGet,
     TaskAttempts,
     TaskPreload,
     TaskSearch,
 )
 from understudy_store.engines.base import SOLE_EPOCH, Read, fenced
 from understudy_store.engines.ended import ended
-from understudy_store.engines.memory_history import MemoryHistory
+from understudy_store.engines.memory_history import MemoryHistory, stats_of
 from understudy_store.engines.searches import (
     call_bytes,
     page,
@@ -211,6 +212,11 @@ class MemoryEngine:
                 return self._search_calls(command, read.now, until)
             case PromisePurge() | RetentionRead():
                 return ended(self._history(until), command, read.now)
+            case StatsGet():
+                rows = list(self._all(self._rows, until))
+                with self._lock:
+                    attempts = sum(map(len, self._attempts.values()))
+                return Reply(200, stats=stats_of(rows, attempts))
             case ScheduleSearch():
                 return self._search_schedules(command, until)
 

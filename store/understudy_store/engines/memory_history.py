@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from msgspec.structs import replace
 
 from understudy_store.addresses import group_of
+from understudy_store.commands import STATS_FUNCTIONS_MAX
 from understudy_store.engines.ended import Size, Wanted
 from understudy_store.records import (
     HEADER_DROPPED,
     TAG_BRANCH,
     PromiseState,
     Row,
+    StoreStats,
     Value,
     function_of,
     is_gone,
@@ -20,7 +23,7 @@ from understudy_store.records import (
     payload_bytes,
     retention_of,
 )
-from understudy_store.retention import Root
+from understudy_store.retention import Root, is_chosen
 
 
 class MemoryHistory:
@@ -41,9 +44,30 @@ class MemoryHistory:
 
     def roots(self, wanted: Wanted, limit: int) -> Iterable[Root]:
         """Return settled roots, or tombstones, by end and id."""
+        if wanted.kind == "strays":
+            return self._stray_origins(wanted, limit)
         roots = [root for row in self._rows.values() if (root := _root(row, wanted)) is not None]
         roots.sort(key=lambda root: (root.settled_at, root.id))
         return roots[:limit]
+
+    def _stray_origins(self, wanted: Wanted, limit: int) -> list[Root]:
+        ended: dict[str, int] = {}
+        for row in self._rows.values():
+            promise, origin = row.promise, origin_of(row.promise)
+            at = promise.settled_at
+            if at is not None and origin != promise.id and is_chosen(promise.id, origin):
+                ended[origin] = max(at, ended.get(origin, 0))
+        after = "" if wanted.after is None else wanted.after[1]
+        found = []
+        for id_ in sorted(each for each in ended if each > after)[:limit]:
+            root = self._rows.get(id_)
+            is_there = (
+                root is not None
+                and not is_gone(root.promise)
+                and HEADER_DROPPED not in root.promise.value.headers
+            )
+            found.append(Root(id_, "resolved", ended[id_], is_elsewhere=not is_there))
+        return found
 
     def sizes(self, roots: Sequence[str]) -> dict[str, Size]:
         """Return the sizes of the graphs of `roots`."""
@@ -73,9 +97,17 @@ class MemoryHistory:
         ]
         return [*(id_ for id_ in ids if id_ in self._pointed_at), *pending]
 
+    def promises(self) -> int:
+        """Return the number of promises."""
+        return sum(not is_gone(row.promise) for row in self._rows.values())
+
+    def used_bytes(self) -> int | None:
+        """Return None: there is no file."""
+        return None
+
     def rows(self, ids: Sequence[str], *, with_data: bool) -> list[Row]:
         """Return the rows of `ids`."""
-        rows = [self._rows[id_] for id_ in ids]
+        rows = [self._rows[id_] for id_ in ids if id_ in self._rows]
         if with_data:
             return rows
         return [
@@ -89,6 +121,32 @@ class MemoryHistory:
             )
             for row in rows
         ]
+
+
+def stats_of(rows: Sequence[Row], attempts: int) -> StoreStats:
+    """Count rows."""
+    there = [row for row in rows if not is_gone(row.promise)]
+    functions = Counter(
+        (group_of(row.task.target), function)
+        for row in there
+        if row.task is not None and (function := function_of(row)) is not None
+    )
+    ended = [
+        row.promise.settled_at
+        for row in there
+        if row.promise.settled_at is not None and origin_of(row.promise) == row.promise.id
+    ]
+    by_count = sorted(functions.items(), key=lambda each: (-each[1], each[0]))
+    return StoreStats(
+        promises=len(there),
+        pending=sum(not row.promise.settled for row in there),
+        tombstones=len(rows) - len(there),
+        attempts=attempts,
+        oldest_ended_at=min(ended, default=None),
+        functions=[
+            (group, function, count) for (group, function), count in by_count[:STATS_FUNCTIONS_MAX]
+        ],
+    )
 
 
 def _root(row: Row, wanted: Wanted) -> Root | None:

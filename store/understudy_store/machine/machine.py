@@ -71,6 +71,7 @@ _HANDLERS: Final[dict[type, Callable[[State, Any, int], c.Reply]]] = {
     c.TaskAttempts: tasks.attempts,
     c.CallSearch: tasks.search_calls,
     c.PromisePurge: tasks.search_purge,
+    c.StatsGet: tasks.stats,
     c.ScheduleCreate: schedules.create,
     c.SchedulePut: schedules.put,
     c.ScheduleUpdate: schedules.update,

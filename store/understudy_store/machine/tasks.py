@@ -11,6 +11,7 @@ from understudy_store.commands import (
     PromisePurge,
     PromiseSettle,
     Reply,
+    StatsGet,
     TaskAcquire,
     TaskAttempts,
     TaskContinue,
@@ -350,6 +351,11 @@ def search(s: State, c: TaskSearch, _now: int) -> Reply:
 
 def attempts(_s: State, _c: TaskAttempts, _now: int) -> Reply:
     """Let the engine answer from the attempt log."""
+    return Reply(200)
+
+
+def stats(_s: State, _c: StatsGet, _now: int) -> Reply:
+    """Let the engine count."""
     return Reply(200)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.protocol.messages import SlotMap
@@ -19,8 +19,8 @@ class Two(NamedTuple):
     directory: Path
     running: dict[str, EmbeddedBroker]
 
-    def start(self, name: str, deployment: str = "shop") -> EmbeddedBroker:
-        config = BrokerConfig(name=name, deployment=deployment, slots=self.slots)
+    def start(self, name: str, deployment: str = "shop", **more: Any) -> EmbeddedBroker:
+        config = BrokerConfig(name=name, deployment=deployment, slots=self.slots, **more)
         store = f"sqlite:///{self.directory}/{name}.db"
         broker = self.running[name] = EmbeddedBroker(store, self.url(name), config=config)
         broker.start()

@@ -13,6 +13,9 @@ from tests.integration.sources.world import World, orders
 from tests.services.fixture import running
 from tests.services.redis import RedisServer
 from tests.support import eventually
+from understudy import PurgedError
+from understudy.cli.client import Client
+from understudy_store.commands import PromisePurge
 
 _names = count(1)
 
@@ -94,6 +97,30 @@ class TestRedis(SourceContract):
         self.check_all(world, 3)
         with queue.client() as client:
             assert client.xinfo_consumers(queue.name, "understudy") == []
+
+    def test_a_message_that_comes_after_its_call_was_purged_is_done_already(
+        self, world: World, queue: RedisQueue
+    ) -> None:
+        queue.publish(orders(0, 3))
+        source = world.start_source()
+        world.wait_performed(3)
+        eventually(lambda: queue.waiting() == 0)
+        ids = world.calls()
+        with Client(world.url) as client:
+            purged = client.command(PromisePurge(2**50)).purged or ()
+        assert sorted(each.id for each in purged) == sorted(ids)
+        # The group begins anew with the oldest entry; its order was performed long ago.
+        with queue.client() as client:
+            client.xgroup_destroy(queue.name, "understudy")
+        source.wait_for("is back")
+        queue.publish(orders(3, 2))
+        world.wait_performed(5)
+        self.wait_empty(world, 2)
+        assert sorted(world.performed) == list(range(5))
+        assert world.failures() == {}
+        for id_ in ids:
+            with pytest.raises(PurgedError, match="as resolved"):
+                world.runtime.promises.get(id_)
 
     def test_an_entry_without_the_field_is_recorded(self, world: World, queue: RedisQueue) -> None:
         queue.publish(orders(0, 2))

@@ -25,7 +25,7 @@ def make_of_revision_0008(path: Path) -> None:
     with closing(sqlite3.connect(path)) as file, file:
         for (name,) in file.execute(
             "SELECT name FROM sqlite_master WHERE name LIKE 'call\\_%' ESCAPE '\\' "
-            "OR name IN ('promise_ended', 'promise_kept', 'promise_gone')"
+            "OR name IN ('promise_ended', 'promise_kept', 'promise_gone', 'promise_stray')"
         ).fetchall():
             file.execute(f"DROP INDEX {name}")
         for name in ("plan", "course"):

@@ -1,23 +1,30 @@
-"""``understudy store``: see what a SQLite store has, and make its file small."""
+"""``understudy store``: see what a store has, and make the file of a SQLite store small."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from understudy.cli.options import AsJson
+from understudy.cli.options import AsJson, Url
 from understudy.cli.printing import out, printable_line
+
+if TYPE_CHECKING:
+    from understudy_store.records import StoreStats
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True)
 
+FileOrBroker = Annotated[
+    Path | None,
+    typer.Argument(metavar="FILE", help="The file of a SQLite store; without one, ask a broker."),
+]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The file of a SQLite store.")]
 
 
 @app.callback()
 def store() -> None:
-    """See what the file of a store has, and make it small.
+    """See what a store has, and make its file small.
 
     \b
     Examples:
@@ -27,23 +34,28 @@ def store() -> None:
 
 
 @app.command()
-def stats(file: File, as_json: AsJson = False) -> int:
+def stats(file: FileOrBroker = None, as_json: AsJson = False, url: Url = None) -> int:
     """Show what a store has: rows, bytes, the calls by group and function, its oldest call.
 
-    A running broker may have it open; its file is up to a second behind.
+    With FILE it is read from the file; a running broker may have it open, and then it is up to a
+    second behind. Else the broker tells, of several brokers all together.
 
     \b
-    Example:
+    Examples:
       understudy store stats understudy.db
+      understudy store stats --url tcp://127.0.0.1:5577 --json
     """
     import msgspec
 
     from understudy.cli.json_data import print_json
     from understudy.cli.tables import table
     from understudy.cli.times import duration, now_ms
-    from understudy_store.engines.sqlite.upkeep import stats as read
 
-    found = read(file)
+    if file is not None and url is not None:
+        from understudy.cli.errors import UsageError
+
+        raise UsageError("name a file, or a broker by --url, not both")
+    found = _of_broker(url) if file is None else _of_file(file)
     if as_json:
         print_json(msgspec.structs.asdict(found))
         return 0
@@ -51,10 +63,11 @@ def stats(file: File, as_json: AsJson = False) -> int:
         f"{found.promises:,} promises, {found.pending:,} of them pending; {found.tombstones:,} "
         f"tombstones; {found.attempts:,} attempts in the log"
     )
-    out(
-        f"{found.file_bytes:,} bytes, {found.free_bytes:,} of them free; journal "
-        f"{found.journal_bytes:,} bytes, SQLite's log {found.log_bytes:,} bytes"
-    )
+    if found.file_bytes is not None:
+        out(
+            f"{found.file_bytes:,} bytes, {found.free_bytes or 0:,} of them free; journal "
+            f"{found.journal_bytes or 0:,} bytes, SQLite's log {found.log_bytes or 0:,} bytes"
+        )
     if found.oldest_ended_at is not None:
         out(f"the oldest call ended {duration(now_ms() - found.oldest_ended_at)} ago")
     if found.functions:
@@ -63,6 +76,22 @@ def stats(file: File, as_json: AsJson = False) -> int:
         for line in table(("GROUP", "FUNCTION", "CALLS"), rows).splitlines():
             out(printable_line(line))
     return 0
+
+
+def _of_file(file: Path) -> StoreStats:
+    from understudy_store.engines.sqlite.upkeep import stats as read
+
+    return read(file)
+
+
+def _of_broker(url: str | None) -> StoreStats:
+    from understudy.cli.client import Client
+    from understudy_store.commands import StatsGet
+
+    with Client(url) as client:
+        found = client.command(StatsGet()).stats
+    assert found is not None
+    return found
 
 
 @app.command()

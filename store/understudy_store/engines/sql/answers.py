@@ -16,6 +16,7 @@ from understudy_store.commands import (
     Reply,
     RetentionRead,
     ScheduleSearch,
+    StatsGet,
     TaskAttempts,
     TaskPreload,
     TaskSearch,
@@ -23,6 +24,7 @@ from understudy_store.commands import (
 from understudy_store.engines.base import Read
 from understudy_store.engines.ended import Size, Wanted, ended
 from understudy_store.engines.searches import call_bytes, page
+from understudy_store.engines.sql.counts import file_bytes, promise_counts, store_stats
 from understudy_store.engines.sql.queries import Queries
 from understudy_store.engines.sql.rows import PROMISE_COLUMNS, attempt_of, row_of, schedule_of
 from understudy_store.machine.projection import projected, projected_row
@@ -69,6 +71,8 @@ def answer(queries: Queries, read: Read, ask: Ask) -> Reply:
             return _calls(queries, command, now, ask)
         case PromisePurge() | RetentionRead():
             return ended(_SqlHistory(queries, ask), command, now)
+        case StatsGet():
+            return Reply(200, stats=store_stats(queries.owned, ask, queries.dialect_name))
         case ScheduleSearch():
             ids, cursor = _page(ask(queries.search_schedules(command)), command.limit)
             found = ask(queries.schedules(ids)) if ids else ()
@@ -100,6 +104,14 @@ class _SqlHistory:
             for query in self._queries.pointers(list(ids), list(branches))
             for each in self._ask(query)
         ]
+
+    def promises(self) -> int:
+        rows, tombstones = promise_counts(self._queries.owned, self._ask)
+        return rows - tombstones
+
+    def used_bytes(self) -> int | None:
+        size, free = file_bytes(self._ask, self._queries.dialect_name)
+        return None if size is None or free is None else size - free
 
     def rows(self, ids: Sequence[str], *, with_data: bool) -> list[Row]:
         queries = self._queries

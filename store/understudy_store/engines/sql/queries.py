@@ -11,6 +11,7 @@ those that it has room for. So nothing large is sorted, or read in vain.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -65,6 +66,7 @@ from understudy_store.engines.sql.tables import (
     GONE,
     KEPT,
     ROOTS,
+    STRAY,
     Attempt,
     Callback,
     Listener,
@@ -101,6 +103,8 @@ _LEFT_OUT: Final[Mapping[str, Column[Any]]] = {
 #: As a literal and not as a parameter, so that the database sees that it may use the index of
 #: pending promises.
 _PENDING: Final[ColumnElement[bool]] = _promise.c.state == literal_column(f"'{PENDING}'")
+#: `STRAY`, of a table that has an alias beside it
+_STRAY: Final = re.sub(r"\b(id|origin|settled_at)\b", r"promise.\1", STRAY)
 _FULFILLED: Final = TASK_TRANSITIONS["pending", "settle"]
 
 
@@ -186,6 +190,7 @@ class Queries:
         self, dialect: Dialect, schema: str | None = None, owner: int | None = None
     ) -> None:
         self._dialect = dialect
+        self.dialect_name = dialect.name
         self._schemas = None if schema is None else {None: schema}
         self._owner = owner
         self._tagged = _TAGGED[dialect.name]
@@ -212,9 +217,7 @@ class Queries:
         """Select all promises that were created under the task: in its call graph, or detached."""
         task = _promise.alias("task")
         origin = select(task.c.origin).where(task.c.id == command.id).scalar_subquery()
-        made = self._owned(select(*promise_columns), _promise).where(
-            _promise.c.branch == command.id
-        )
+        made = self.owned(select(*promise_columns), _promise).where(_promise.c.branch == command.id)
         # Spelled as in the index of detached calls, so that the database sees that it may use it.
         is_root = and_(_promise.c.branch.is_not(None), _promise.c.origin == _promise.c.id)
         return union_all(
@@ -254,7 +257,7 @@ class Queries:
     def attempts(self, command: TaskAttempts) -> Select[Any]:
         """Select what the attempt log has of a task, in order."""
         attempt = table(Attempt)
-        query = self._owned(select(*attempt_columns), attempt)
+        query = self.owned(select(*attempt_columns), attempt)
         return query.where(attempt.c.promise_id == command.id).order_by(attempt.c.n)
 
     def search_calls(self, command: CallSearch, now: int) -> Select[Any]:
@@ -283,7 +286,7 @@ class Queries:
         """
         time = _time_of(command)
         is_live = command.states == (PENDING,)
-        query = self._owned(query, _promise).where(condition(ROOTS if is_live else CALLS))
+        query = self.owned(query, _promise).where(condition(ROOTS if is_live else CALLS))
         if command.by_end:
             query = query.where(condition(FAILED), self._among(_promise.c.state, command.states))
         elif command.states:
@@ -346,6 +349,8 @@ class Queries:
 
     def ended_roots(self, wanted: Wanted, limit: int) -> Select[Any]:
         """Select the roots of settled call graphs, or tombstones, as `Root` has them."""
+        if wanted.kind == "strays":
+            return self._stray_origins(wanted, limit)
         place = tuple_(_promise.c.settled_at, _promise.c.id)
         trimmed = self._find(_promise.c.value_headers, f'"{HEADER_DROPPED}":')
         query: Select[Any] = select(
@@ -353,7 +358,7 @@ class Queries:
             *(_promise.c[name] for name in ("group_name", "retention", "branch")),
             (trimmed == 0).label("has_payloads"),
         ).where(condition({"kept": KEPT, "gone": GONE}.get(wanted.kind, ENDED)))
-        query = self._owned(query, _promise).where(_promise.c.settled_at < wanted.before)
+        query = self.owned(query, _promise).where(_promise.c.settled_at < wanted.before)
         if wanted.kind == "graphs":
             query = query.where(_promise.c.retention.is_(None))
         if wanted.after is not None:
@@ -366,6 +371,30 @@ class Queries:
             query = query.where(self._among(_promise.c.state, wanted.states))
         query = _with_prefix(query, _unindexed(_promise.c.id), wanted.prefix)
         return query.order_by(_promise.c.settled_at, _promise.c.id).limit(limit)
+
+    def _stray_origins(self, wanted: Wanted, limit: int) -> Select[Any]:
+        """Select the roots of settled members that may be elsewhere, as `Root` has them."""
+        origin = _promise.c.origin
+        root = _promise.alias("root")
+        trimmed = self._find(root.c.value_headers, f'"{HEADER_DROPPED}":')
+        is_there = exists(
+            select(1).where(root.c.id == origin, root.c.timeout_at >= 0, trimmed == 0)
+        )
+        none = null().label
+        query: Select[Any] = self.owned(
+            select(
+                origin.label("id"),
+                literal_column("'resolved'").label("state"),
+                func.max(_promise.c.settled_at).label("settled_at"),
+                *(none(name) for name in ("function", "group_name", "retention", "branch")),
+                literal_column("1").label("has_payloads"),
+                (~is_there).label("is_elsewhere"),
+            ).where(condition(_STRAY)),
+            _promise,
+        )
+        if wanted.after is not None:
+            query = query.where(origin > wanted.after[1])
+        return query.group_by(origin).order_by(origin).limit(limit)
 
     def graph_sizes(self, roots: Sequence[str]) -> Select[Any]:
         """Select root, promises, pending ones and bytes of payloads of call graphs."""
@@ -383,7 +412,7 @@ class Queries:
         query = query.where(
             self._among(_promise.c.origin, roots), _promise.c.id != _promise.c.origin
         )
-        return self._owned(query, _promise).limit(limit)
+        return self.owned(query, _promise).limit(limit)
 
     def pointers(self, ids: Sequence[str], branches: Sequence[str]) -> list[Select[Any]]:
         """Select the promises to which a callback or an unblock points, and pending branches."""
@@ -420,9 +449,9 @@ class Queries:
             (func.coalesce(self._length(target.c[name]), 0) for name in names),
             start=literal_column("0", Integer),
         )
-        return self._owned(select(target.c.id, size.label("size")), target)
+        return self.owned(select(target.c.id, size.label("size")), target)
 
-    def _owned(self, query: Select[Any], target: Table) -> Select[Any]:
+    def owned(self, query: Select[Any], target: Table) -> Select[Any]:
         """Leave out the rows of slots that other brokers have: here they may be out of date."""
         if self._owner is None:
             return query

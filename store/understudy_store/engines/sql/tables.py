@@ -32,6 +32,11 @@ FAILED_CALLS = f"function IS NOT NULL AND {FAILED}"
 ENDED = "origin = id AND settled_at IS NOT NULL AND timeout_at >= 0"
 KEPT = "retention IS NOT NULL AND settled_at IS NOT NULL"
 GONE = "timeout_at < 0"
+#: Condition of the rows of settled promises whose ids do not begin with that of their call graph's
+#: root, so they may be at another broker than that.
+STRAY = (
+    "origin <> id AND settled_at IS NOT NULL AND substr(id, 1, length(origin) + 1) <> origin || '.'"
+)
 #: Condition of the rows of detached calls: roots that a task has made.
 DETACHED = "branch IS NOT NULL AND origin = id"
 
@@ -68,6 +73,7 @@ class Promise(StoreModel, table=True):
         _partial("promise_ended", ENDED, "settled_at"),
         _partial("promise_kept", KEPT, "settled_at"),
         _partial("promise_gone", GONE, "settled_at"),
+        _partial("promise_stray", STRAY, "origin", "settled_at"),
     )
 
     id: str = Field(primary_key=True, sa_type=Text)

@@ -36,6 +36,7 @@ from understudy_store.engines.sqlite.files import (
 )
 from understudy_store.engines.sqlite.journal import Journal
 from understudy_store.engines.sqlite.journal_recovery import check_no_journal, recover
+from understudy_store.engines.sqlite.sizes import with_files
 from understudy_store.errors import (
     StoreAccessError,
     StoreError,
@@ -174,7 +175,10 @@ class SqliteEngine:
         return self.journaled.commit(changes, reads)
 
     def search(self, read: Read, time_limit_s: float) -> Reply:
-        return self.journaled.searcher.search(read, time_limit_s)
+        reply = self.journaled.searcher.search(read, time_limit_s)
+        if reply.stats is not None:
+            reply.stats = with_files(reply.stats, self._path)
+        return reply
 
     def measures(self) -> Measures:
         path, sizes = self._path, {}

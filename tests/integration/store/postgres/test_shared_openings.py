@@ -294,7 +294,8 @@ def make_of_that_time(url: str, revision: str) -> None:
     opened(url).close()
     name = url.partition("?schema=")[2]
     added = {
-        "0012": "select 1",
+        "0013": "select 1",
+        "0012": f"drop index {name}.promise_stray",
         "0011": f"drop index {name}.promise_ended; drop index {name}.promise_kept; "
         f"drop index {name}.promise_gone; alter table {name}.promise drop column retention",
         "0010": f"alter table {name}.schedule drop column plan, drop column course",

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.broker.core.rig import Rig
 from understudy_broker.core.retention import FIRST_MS, IDLE_MS, WHOLE_MS
+from understudy_broker.core.survey import survey
 from understudy_store.commands import PromiseGet, PromisePurge, PromiseSearch, PromiseSettle
 from understudy_store.records import RetentionRules
 
@@ -38,13 +39,17 @@ def test_what_is_old_is_deleted_by_itself_and_its_id_stays_taken() -> None:
     rig.now += DAY
     rig.pass_time(3 * IDLE_MS, 1000)
     joined(rig)
-    assert rig.core.searches.retention.purged == 200
+    found = survey(rig.core, rig.now)
+    assert (found.purged, found.purged_graphs) == (200, 200)
+    assert 0 < rig.now - 1000 * found.purged_at_s < 3 * IDLE_MS
     assert rig.reply(C, rig.creation("o-7", in_ms=2**40)).status == 410
     assert rig.reply(C, PromiseSearch()).promises == []
     rig.now += 60 * DAY + WHOLE_MS
     rig.pass_time(3 * IDLE_MS, 1000)
     joined(rig)
     assert rig.reply(C, rig.creation("o-7", in_ms=2**40)).status == 201
+    # Tombstones have gone, which are no promises.
+    assert rig.core.searches.retention.purged == 200
 
 
 def test_without_rules_nothing_is_looked_for() -> None:
@@ -115,6 +120,19 @@ def test_nonsense_is_refused(purge: PromisePurge) -> None:
     made(rig, 1)
     assert rig.reply(C, purge).status == 400
     assert rig.reply(C, PromiseGet("o-0")).status == 200
+
+
+def test_a_store_keeps_to_its_bound() -> None:
+    rig = Rig(retention=RetentionRules(max_rows=150, idempotency=None))
+    made(rig, 300)
+    rig.pass_time(FIRST_MS + 2 * IDLE_MS, 1000)
+    assert rig.core.searches.retention.purged == 150
+    made(rig, 20, "more")
+    rig.pass_time(3 * IDLE_MS, 1000)
+    joined(rig)
+    left = rig.reply(C, PromiseSearch(limit=1000)).promises or []
+    assert len(left) == 150
+    assert rig.reply(C, PromiseGet("more-19")).status == 200
 
 
 def test_a_year_stays_bounded() -> None:

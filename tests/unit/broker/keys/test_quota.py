@@ -12,8 +12,8 @@ from understudy_broker.keys.quota import LIMITS, NO_QUOTA, Quota, parse_quota
 
 
 def test_limits_are_numbers_and_sizes() -> None:
-    table = dict.fromkeys(LIMITS, 5) | {"bytes": "16MiB", "stored": "2 GiB"}
-    assert parse_quota("r", table) == Quota(5, 5, 2**24, 5, 2**31, 5, 5, 5)
+    table = dict.fromkeys(LIMITS, 5) | {"bytes": "16MiB", "stored": "2 GiB", "retention": "1h"}
+    assert parse_quota("r", table) == Quota(5, 5, 2**24, 5, 2**31, 5, 5, 5, 3_600_000)
     assert parse_quota("r", {}) == NO_QUOTA
     assert parse_role("r", {"limits": {"pending": 7}}).limits == Quota(pending=7)
     assert parse_role("r", {}).limits == NO_QUOTA
@@ -31,6 +31,10 @@ def test_limits_are_numbers_and_sizes() -> None:
         ({"pending": 2**54}, "at least 1"),
         ({"stored": "2GB"}, 'stored is bytes, as a number or as "2GiB"'),
         ({"stored": "-1"}, "not '-1'"),
+        ({"retention": 5}, 'retention is a time longer than zero, as "30d", not 5'),
+        ({"retention": "never"}, "not 'never'"),
+        ({"retention": "0s"}, "not '0s'"),
+        ({"retention": "1 day"}, "not '1 day'"),
         ({"burst": 5}, "burst has no meaning without commands"),
     ],
 )

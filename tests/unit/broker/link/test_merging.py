@@ -18,12 +18,20 @@ from understudy_broker.protocol.messages import (
     Response,
 )
 from understudy_store.calls import call_cursor, call_place, place_of
-from understudy_store.commands import CallSearch, PromiseSearch, Reply, ScheduleSearch, TaskSearch
+from understudy_store.commands import (
+    CallSearch,
+    PromiseSearch,
+    Reply,
+    ScheduleSearch,
+    StatsGet,
+    TaskSearch,
+)
 from understudy_store.records import (
     EMPTY,
     CallRecord,
     PromiseRecord,
     ScheduleRecord,
+    StoreStats,
     TaskRecord,
 )
 
@@ -160,3 +168,19 @@ def test_pages_of_calls_go_from_new_to_old(limit: int) -> None:
         if cursor is None:
             break
     assert shown == [f"c{n}" for n in reversed(range(9))]
+
+
+def test_what_stores_have_is_added_up() -> None:
+    stats = [
+        StoreStats(5, 1, 2, 3, None, [("g", "f", 2), ("g", "h", 1)], 100, 10, 5, 7),
+        StoreStats(1, 0, 0, 0, 70, [("g", "h", 4)]),
+        StoreStats(1, 1, 0, 0, 90, []),
+    ]
+    answer = merge(StatsGet(), [Response(0, Reply(200, stats=each)) for each in stats])
+    assert isinstance(answer, Response)
+    assert answer.reply.stats == StoreStats(
+        7, 2, 2, 3, 70, [("g", "h", 5), ("g", "f", 2)], 100, 10, 5, 7
+    )
+    assert merge(StatsGet(), [Refused(503, "away"), Response(0, Reply(200))]) == Refused(
+        503, "away"
+    )

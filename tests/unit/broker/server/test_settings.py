@@ -172,6 +172,20 @@ def test_the_table_of_retention(clean: Path) -> None:
         {"shop/checkout": 90 * day},
     )
     assert settings.retention.archive_path == "/tmp/a.jsonl"
+    (clean / "understudy.toml").write_text('[retention]\nmax_rows = 7\nmax_bytes = "2 GiB"\n')
+    rules = load_settings().broker_config().retention
+    assert (rules.max_rows, rules.max_bytes) == (7, 2**31)
+    with pytest.raises(SettingsError, match="max_bytes is for SQLite stores"):
+        load_settings(flags={"store": "postgresql:///calls"})
+    for line, said in (
+        ("max_rows = 0", "max_rows is a number of promises, at least 1, not 0"),
+        ("max_rows = true", "not True"),
+        ('max_bytes = "1GB"', "not '1GB'"),
+        ("max_bytes = 1000", "at least 1 MiB, not 1000"),
+    ):
+        (clean / "understudy.toml").write_text(f"[retention]\n{line}\n")
+        with pytest.raises(SettingsError, match=said):
+            load_settings()
     (clean / "understudy.toml").write_text('[retention]\ndefault = "30"\n')
     with pytest.raises(SettingsError, match=r"retention.default.*is no duration"):
         load_settings()

@@ -18,6 +18,7 @@ from understudy_store.commands import (
     PromiseSettle,
     RetentionRead,
     ScheduleCreate,
+    StatsGet,
     StoreCommand,
     TaskAttempts,
     TaskCreate,
@@ -38,7 +39,7 @@ from understudy_store.records import (
     RetentionRules,
     Value,
 )
-from understudy_store.retention import MEMBERS_MAX
+from understudy_store.retention import EXCESS_MIN_MS, MEMBERS_MAX
 
 ALL = RetentionRules(default=0, idempotency=0)
 _numbers = count()
@@ -98,6 +99,10 @@ def _status(side: Side, now: int, *commands: StoreCommand) -> list[int]:
 def _call(id_: str, **tags: str) -> TaskCreate:
     tags = {TAG_TARGET: "poll://any@g", **tags}
     return TaskCreate("p", 10**6, id_, FOREVER, Value({"fn": "f"}), tags)
+
+
+def _kept() -> dict[str, str]:
+    return {TAG_RETENTION: "never"}
 
 
 def test_a_purged_id_is_refused_until_its_tombstone_is_gone(
@@ -214,6 +219,54 @@ def test_payloads_go_sooner_than_the_row(side: Side) -> None:
     [done] = side.purge(RetentionRead("graphs", RULES), 102)[0]
     assert done.promises == 1
     assert _status(side, 103, _call("a")) == [410]
+
+
+def test_beyond_a_bound_the_oldest_go(side: Side) -> None:
+    rules = RetentionRules(max_rows=9, idempotency=None)
+    below = {TAG_ORIGIN: "a"}
+    side.do(1, _call("a"), PromiseCreate("a.1", FOREVER, EMPTY, below), _call("own", **_kept()))
+    side.do(2, PromiseSettle("a.1", "resolved"), PromiseSettle("own", "resolved"))
+    side.do(3, PromiseSettle("a", "resolved"))
+    for number in range(10):
+        side.do(4 + number, _call(f"b{number}"))
+        if number != 1:
+            side.do(4 + number, PromiseSettle(f"b{number}", "resolved"))
+    # There are 13, of which the first four may go: not what is kept, or pending, or has just ended.
+    read = RetentionRead("excess", rules)
+    assert side.purge(read, EXCESS_MIN_MS + 3, rules)[0] == []
+    found = side.engine.search(Read(read, EXCESS_MIN_MS + 90), 1.0)
+    assert found.counts == {"excess": 4}
+    done, cursor = side.purge(read, EXCESS_MIN_MS + 90, rules)
+    assert [(each.id, each.promises) for each in done] == [("a", 2), ("b0", 1), ("b2", 1)]
+    assert cursor is None
+    assert side.purge(read, EXCESS_MIN_MS + 91, rules)[0] == []
+    assert len(side.everything(EXCESS_MIN_MS + 91)) == 9
+    # What was counted before is believed.
+    read = RetentionRead("excess", rules, excess=1)
+    assert [each.id for each in side.purge(read, EXCESS_MIN_MS + 92, rules)[0]] == ["b3"]
+    assert _status(side, EXCESS_MIN_MS + 93, _call("a")) == [410]
+
+
+def test_a_file_that_is_too_large_becomes_smaller(tmp_path: Path) -> None:
+    side = Side(SqliteEngine(tmp_path / "store.db"))
+    for start in range(0, 1500, 500):
+        ids = [f"o-{number:04}" for number in range(start, start + 500)]
+        side.do(1, *(PromiseCreate(id_, FOREVER, Value({}, b"x" * 3000)) for id_ in ids))
+        side.do(2 + start, *(PromiseSettle(id_, "resolved") for id_ in ids))
+    side.engine.load()
+    rules = RetentionRules(max_bytes=3 * 2**20)
+    deleted, now, cursor = 0, EXCESS_MIN_MS + 5000, None
+    while True:
+        done, cursor = side.purge(RetentionRead("excess", rules, cursor), now, rules)
+        deleted += len(done)
+        if cursor is None:
+            break
+    stats = side.engine.search(Read(StatsGet(), now), 1.0).stats
+    assert stats is not None
+    assert stats.promises == 1500 - deleted
+    assert 400 < deleted < 900
+    assert _status(side, now, PromiseGet("o-0000"), PromiseGet("o-1499")) == [404, 200]
+    side.engine.close()
 
 
 def test_a_call_says_how_long_it_is_kept(side: Side) -> None:

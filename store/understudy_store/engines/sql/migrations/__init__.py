@@ -36,6 +36,7 @@ REVISIONS: Final = (
     "0010",
     "0011",
     "0012",
+    "0013",
 )
 HEAD: Final = REVISIONS[-1]
 #: the revision in which stores over PostgreSQL begin
@@ -44,7 +45,7 @@ FIRST_POSTGRESQL: Final = "0006"
 FIRST_SHARED: Final = "0008"
 #: Revisions that only add: brokers of the revision before go on beside them, and may be started
 #: again after them.
-ADDITIVE: Final = frozenset({"0008", "0009"})
+ADDITIVE: Final = frozenset({"0008", "0009", "0012"})
 #: In the facts of a store, the oldest revision whose brokers can work with its tables: so a program
 #: that does not know the latest revisions knows whether it may open the store all the same.
 OLDEST_KEY: Final = "oldest"

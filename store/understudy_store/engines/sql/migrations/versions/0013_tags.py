@@ -4,8 +4,8 @@ Rows that are there already keep theirs. An older broker would miss the tags of 
 may work with these tables; otherwise nothing changes.
 """
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
