@@ -27,7 +27,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: agents help demo demo-cluster test check lint types unit ui-test ui-pictures site site-serve crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock proto clean
+.PHONY: agents help demo demo-cluster test check lint types unit ui-test ui-pictures site site-serve wheel-test crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock proto clean
 
 help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -71,6 +71,9 @@ $(SITE): pyproject.toml uv.lock $(READY)
 	@echo '· what the site is built with, in build/site-venv'
 	@UV_PROJECT_ENVIRONMENT=build/site-venv $(BIN)/uv sync --quiet --frozen --only-group docs
 	@touch $@
+
+wheel-test: $(READY) ## Install the wheel for each Python that is supported, and use it: ARGS="3.12"
+	@$(BIN)/python -m tests.wheels $(ARGS)
 
 crashes: $(READY) ## Crash each program at every step, and the small ones at each pair of steps
 	@$(BIN)/python -m tests.simulation.every_step $(ARGS)
