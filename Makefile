@@ -9,6 +9,8 @@ MAKEFLAGS += --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
 
 READY := .venv/.ready
+SITE := build/site-venv/.ready
+SITE_BIN := build/site-venv/bin
 BIN := .venv/bin
 UV := uv>=0.13,<1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -25,7 +27,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$p" && break; done)
 
-.PHONY: agents help demo demo-cluster test check lint types unit ui-test ui-pictures crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock proto clean
+.PHONY: agents help demo demo-cluster test check lint types unit ui-test ui-pictures site site-serve wheel-test crashes simulate differential differential-postgres takeovers powerloss fuzz mutants chaos chaos-brokers format lock proto clean
 
 help: ## Show this list
 	@echo 'understudy: durable async RPC between actor processes. Start with: make demo'
@@ -42,7 +44,7 @@ demo: $(READY) ## Run nine services and a gateway, kill a service and the gatewa
 demo-cluster: $(READY) ## Kill brokers and a database server under load, and see that no call is lost
 	@$(BIN)/python -m examples.cluster.demo $(ARGS)
 
-test: check ## Run everything that CI runs: check, then all tests
+test: check $(SITE) ## Run everything that CI runs: check, then all tests
 	@echo '· tests, in four processes: many of them wait most of the time. The long files come first'
 	@$(BIN)/pytest -q --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -57,6 +59,21 @@ ui-test: $(READY) ## Drive the dashboard with a headless Chromium: each screen, 
 
 ui-pictures: $(READY) ## Take the pictures of the dashboard for the documentation
 	@$(BIN)/python -m tests.integration.ui.pictures docs/pictures
+
+site: $(SITE) ## Build the site of the documentation into build/site; a broken link or anchor fails
+	@NO_MKDOCS_2_WARNING=1 $(SITE_BIN)/mkdocs build --quiet --strict $(ARGS)
+	@echo '· build/site/index.html'
+
+site-serve: $(SITE) ## Show the site at http://127.0.0.1:8000, and follow changes of the pages
+	@NO_MKDOCS_2_WARNING=1 $(SITE_BIN)/mkdocs serve $(ARGS)
+
+$(SITE): pyproject.toml uv.lock $(READY)
+	@echo '· what the site is built with, in build/site-venv'
+	@UV_PROJECT_ENVIRONMENT=build/site-venv $(BIN)/uv sync --quiet --frozen --only-group docs
+	@touch $@
+
+wheel-test: $(READY) ## Install the wheel for each Python that is supported, and use it: ARGS="3.12"
+	@$(BIN)/python -m tests.wheels $(ARGS)
 
 crashes: $(READY) ## Crash each program at every step, and the small ones at each pair of steps
 	@$(BIN)/python -m tests.simulation.every_step $(ARGS)
