@@ -168,7 +168,8 @@ class RequestHandlers:
             if not self._permits(session, identity, corr, command, now):
                 return
             if identity is not None:
-                own = self._quotas.bounded(identity, stamped(own, identity))
+                own = stamped(own, identity)
+                own = self._quotas.bounded(identity, own)
             if isinstance(own, TaskFence):
                 refused = self._authorization.fenced(session, identity, own)
                 if refused:

@@ -160,6 +160,7 @@ class Retention:
         self._excess = None if reply.counts is None else reply.counts.get(EXCESS_COUNT)
         if kind == STRAYS and self._strays.ask_about(reply.ended, reply.cursor):
             self._at = self._now + ANSWERS_MS
+            self._note_input()  # Requests leave with the next step.
             return
         self._found.append(_Found(kind, reply.ended, None, reply.cursor))
         self._note_input()
@@ -254,6 +255,7 @@ class Retention:
         """Go on with the next kind; after the last one, in a while."""
         if self._at is None:
             return
+        self._strays.take()  # Answers that come later are of no use.
         self._cursors[self._kinds[self._kind]] = cursor
         self._kind = (self._kind + 1) % len(self._kinds)
         self._is_fresh, self._excess = True, None
