@@ -16,6 +16,8 @@ OLD = re.compile(r"\b(rfi|rfc|lfi|lfc)\b")
 #: the pages that say so
 ALIASES = "The older short names still work"
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
+#: the page for those who know no other
+PAGES.remove(ROOT / "docs" / "from-resonate.md")
 
 
 def texts_with_old_names(source: str) -> list[str]:
