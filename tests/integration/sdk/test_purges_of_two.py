@@ -77,7 +77,9 @@ def test_members_at_the_other_broker_go_once_the_root_has(
         with Client(brokers.url("a")) as client:
 
             def is_purged() -> bool:
-                [found] = client.command(PromisePurge(2**50)).purged or ()
+                purged = client.command(PromisePurge(2**50)).purged
+                assert purged is not None
+                [found] = purged
                 assert found.id == root
                 return found.kept is None
 
