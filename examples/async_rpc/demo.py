@@ -3,17 +3,20 @@
 It starts the processes of topology.toml (on free ports, with a store in a temporary folder), sends
 three requests, and then kills a process in the middle of a call: first a service, then the gateway.
 Both times the call ends as if nothing had happened, and its work is done once. Then curl calls a
-service through the broker's edge. Everything is stopped and removed at the end.
+service through the broker's edge. Everything is stopped and removed at the end; with ``--keep``
+(``make demo ARGS=--keep``) it runs on, with a dashboard of these calls, until Ctrl-C.
 """
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import shlex
 import shutil
 import sys
 import time
 import urllib.error
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -32,12 +35,14 @@ AWAIT_CHAIN_RESPONSE = '{"message": 3}'
 # The story --------------------------------------------------------------------------------------
 
 
-async def tell(folder: Path, log: ProcessLog) -> None:
+async def tell(folder: Path, log: ProcessLog, *, keep: bool) -> None:
     """Play all parts of the demo with a pool of processes, which stops at its end."""
     async with open_pool(on_line=log.add) as pool:
         system = DemoSystem(folder, pool, log)
         try:
             await tell_parts(system)
+            if keep:
+                await stay(system)
         finally:
             system.runtime.stop()
 
@@ -56,6 +61,15 @@ async def tell_parts(system: DemoSystem) -> None:
     say("8. What the broker knows about these calls")
     await show_command(system, "tree", "await-chain-2")
     await show_command(system, "groups")
+
+
+async def stay(system: DemoSystem) -> None:
+    """Show the dashboard's address, and run on until a signal comes."""
+    say("\n9. All of it runs on, with a dashboard. Ctrl-C stops everything\n")
+    page = await system.start_dashboard()
+    say(f"   {page}")
+    say(f"   {page}/call?id=await-chain-2    the call that survived")
+    await trio.sleep_forever()
 
 
 async def three_flows(system: DemoSystem) -> None:
@@ -170,7 +184,9 @@ async def show_command(system: DemoSystem, *arguments: str) -> None:
 
 def main() -> int:
     """Run the demo; return its exit code."""
-    return play(tell)
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="run on, with a dashboard")
+    return play(partial(tell, keep=parser.parse_args().keep))
 
 
 if __name__ == "__main__":

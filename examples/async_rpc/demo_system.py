@@ -19,7 +19,7 @@ from examples.async_rpc.demo_program import DemoError, ProcessLog
 from understudy import Runtime
 from understudy.bench.deployment import free_port
 from understudy_actors.processes import Pool
-from understudy_actors.processes.topology import Topology, load_topology, processes
+from understudy_actors.processes.topology import ProcessEntry, Topology, load_topology, processes
 
 TOPOLOGY = Path(__file__).with_name("topology.toml")
 
@@ -67,6 +67,16 @@ class DemoSystem:
             await self.wait_for_node(group.name, other_than=None)
         await self.wait_for_gateway()
         return 1 + len(others)
+
+    async def start_dashboard(self) -> str:
+        """Start a dashboard and wait until it answers; return its address."""
+        place = f"127.0.0.1:{free_port()}"
+        entry = ProcessEntry(name="ui", command=["understudy", "ui", "--listen", place])
+        [spec] = processes(Topology(folder=TOPOLOGY.parent, url=self.url, processes=(entry,)))
+        await self.pool.start(spec)
+        page = f"http://{place}"
+        await self.until("the dashboard answers", lambda: self.log.has("ui", page))
+        return page
 
     async def post(self, path: str) -> str:
         """Send a POST request to the gateway; return the body of its response."""

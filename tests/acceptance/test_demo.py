@@ -6,6 +6,7 @@ import re
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.acceptance.demo_run import Run, empty_folder
@@ -58,6 +59,30 @@ def test_the_demo_tells_its_story_and_leaves_nothing(folder: Path) -> None:
     assert run.err == ""
     assert len(run.out.splitlines()) <= 75, run.out
     run.tells(KEY_LINES)
+
+
+def test_a_demo_that_is_kept_names_its_dashboard(folder: Path) -> None:
+    program = """
+import sys
+from examples.async_rpc import demo
+
+async def only_start(system):
+    await system.start()
+    await demo.request(system, "/await-chain?id=await-chain-2", demo.AWAIT_CHAIN_RESPONSE)
+
+demo.tell_parts = only_start
+sys.exit(demo.main())
+"""
+    run = Run(folder, ["-c", program, "--keep"])
+    until("the dashboard is named", lambda: "the call that survived" in run.out)
+    [page] = re.findall(r"^   (http://\S+/call\S+) ", run.out, re.MULTILINE)
+    answer = httpx.get(page, timeout=20)
+    assert answer.status_code == 200
+    assert "await-chain-2.1" in answer.text
+    run.process.send_signal(signal.SIGINT)
+    run.ends_with(130)
+    assert list(folder.iterdir()) == []
+    assert run.err == ""
 
 
 def test_a_failure_is_reported_with_the_logs(folder: Path) -> None:
