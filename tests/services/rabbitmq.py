@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -74,11 +75,17 @@ class RabbitServer(Server):
     def wait_until_kept(self, queue: str) -> None:
         """Return when a queue would survive a kill: its declaration is written with a delay."""
         node = self.folder / "mnesia" / "rabbit@localhost"
-        name = queue.encode()
+        name, table = queue.encode(), b"rabbit_durable_queue"
+
+        def is_in(file: Path) -> bool:
+            # Other tables name it too, and may be written before.
+            data = file.read_bytes()
+            places = [found.start() for found in re.finditer(re.escape(name), data)]
+            near = any(table in data[max(0, at - 500) : at + 500] for at in places)
+            return near or (bool(places) and file.name.startswith(table.decode()))
 
         def is_kept() -> bool:
-            files = (file for end in ("LOG", "DCL", "DCD") for file in node.glob(f"*.{end}"))
-            return any(name in file.read_bytes() for file in files)
+            return any(map(is_in, [*node.glob("*.LOG"), *node.glob("*.DC[LD]")]))
 
         eventually(is_kept, 60.0)
 
