@@ -49,8 +49,8 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """Have no run be the current one after a test that steps runs in its own context."""
-    token = CURRENT.set(CURRENT.get(None))  # type: ignore[arg-type]
+    """Leave no run behind as the current one, of a test that steps runs in its own context."""
+    token = CURRENT.set(None)
     try:
         return (yield)
     finally:

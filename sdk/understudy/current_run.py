@@ -41,5 +41,5 @@ class CurrentRun(msgspec.Struct, frozen=True):
         }
 
 
-#: the run whose code is executed; absent outside of durable functions
-CURRENT: Final[ContextVar[CurrentRun]] = ContextVar("understudy_current_run")
+#: the run whose code is executed; None outside of durable functions
+CURRENT: Final[ContextVar[CurrentRun | None]] = ContextVar("understudy_current_run", default=None)

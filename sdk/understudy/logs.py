@@ -48,7 +48,7 @@ def run_facts() -> dict[str, object]:
     >>> runtime.rpc("charge-7", charge).result()
     'charge-7'
     """
-    run = CURRENT.get(None)
+    run = CURRENT.get()
     facts = {} if run is None else run.facts()
     if _SPANS in sys.modules:
         facts |= _span_facts()

@@ -48,10 +48,6 @@ _DEFAULTS: Final = {
 }
 
 _encode: Final = msgspec.json.Encoder().encode
-#: tags that columns have, as they begin in JSON
-_ORIGIN_KEY: Final = f'"{TAG_ORIGIN}":'
-_BRANCH_KEY: Final = f'"{TAG_BRANCH}":'
-_TARGET_KEY: Final = f'"{TAG_TARGET}":'
 _decode_texts: Final = msgspec.json.Decoder(dict[str, str]).decode
 _decode_ids: Final = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -83,31 +79,26 @@ def stored_tags(tags: dict[str, str], id: str, target: str | None) -> str:
     return texts_to_json(kept)
 
 
-def whole_tags(stored: str, id: str, origin: str, branch: str | None, target: str | None) -> str:
-    """Return the JSON of all tags, from what `stored_tags` has left and the columns beside it.
+def whole_tags(
+    stored: str, id: str, origin: str, branch: str | None, target: str | None
+) -> dict[str, str]:
+    """Return all tags, from what `stored_tags` has encoded and the columns beside it.
 
-    Stores that are older than schema 0013 have whole tags there, which stay as they are.
+    Rows that are older than schema 0013 have all of them there.
 
     Examples
     --------
     >>> whole_tags('{"customer":"ann"}', "a.1.1", "a", "a.1", None)
-    '{"customer":"ann","understudy:origin":"a","understudy:branch":"a.1"}'
+    {'customer': 'ann', 'understudy:origin': 'a', 'understudy:branch': 'a.1'}
     """
-    left = ""
-    if origin != id and not _has(stored, _ORIGIN_KEY):
-        left = f",{_ORIGIN_KEY}{_encode(origin).decode()}"
-    if branch is not None and not _has(stored, _BRANCH_KEY):
-        left += f",{_BRANCH_KEY}{_encode(branch).decode()}"
-    if target is not None and not _has(stored, _TARGET_KEY):
-        left += f",{_TARGET_KEY}{_encode(target).decode()}"
-    if not left:
-        return stored
-    return f"{{{left[1:]}}}" if stored == "{}" else f"{stored[:-1]}{left}}}"
-
-
-def _has(stored: str, key: str) -> bool:
-    # Within a text, a quote has a backslash before it.
-    return key in stored and (f"{{{key}" in stored or f",{key}" in stored)
+    tags = _decode_texts(stored)
+    if origin != id:
+        tags.setdefault(TAG_ORIGIN, origin)
+    if branch is not None:
+        tags.setdefault(TAG_BRANCH, branch)
+    if target is not None:
+        tags.setdefault(TAG_TARGET, target)
+    return tags
 
 
 def value_from_json(headers: str, data: bytes | None) -> Value:
@@ -150,7 +141,7 @@ def task_awaits(values: TaskValues) -> tuple[str, ...]:
 class PendingRow(msgspec.Struct, frozen=True, gc=False):
     """A pending promise with its task; the fields but the last are columns (see `tables`).
 
-    The tags are whole (`whole_tags`).
+    Its tags are all of them (`whole_tags`).
     """
 
     id: str
@@ -197,7 +188,7 @@ def pending_row(values: Sequence[Any]) -> PendingRow:
         id_,
         headers,
         data,
-        whole_tags(tags, id_, origin, branch, task[_TARGET]),
+        texts_to_json(whole_tags(tags, id_, origin, branch, task[_TARGET])),
         timeout_at,
         created_at,
         branch,

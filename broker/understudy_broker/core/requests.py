@@ -168,8 +168,9 @@ class RequestHandlers:
             if not self._permits(session, identity, corr, command, now):
                 return
             if identity is not None:
-                own = stamped(own, identity)
-                own = self._quotas.bounded(identity, own)
+                made = stamped(own, identity)
+                if made is not own:  # It creates something.
+                    own = self._quotas.bounded(identity, made)
             if isinstance(own, TaskFence):
                 refused = self._authorization.fenced(session, identity, own)
                 if refused:

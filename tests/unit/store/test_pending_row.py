@@ -72,5 +72,5 @@ def test_rows_with_the_very_same_tags_need_not_leave_out_the_same() -> None:
 
 
 def test_tags_of_an_older_store_stay_whole() -> None:
-    tags = texts_to_json({"k": "1", **FAMILY, TAG_TARGET: "any@g"})
-    assert whole_tags(tags, "a.1.1", "a", "a.1", TARGET) == tags
+    tags = {"k": "1", **FAMILY, TAG_TARGET: "any@g"}
+    assert whole_tags(texts_to_json(tags), "a.1.1", "a", "a.1", TARGET) == tags

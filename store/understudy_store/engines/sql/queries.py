@@ -11,7 +11,6 @@ those that it has room for. So nothing large is sorted, or read in vain.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -103,8 +102,6 @@ _LEFT_OUT: Final[Mapping[str, Column[Any]]] = {
 #: As a literal and not as a parameter, so that the database sees that it may use the index of
 #: pending promises.
 _PENDING: Final[ColumnElement[bool]] = _promise.c.state == literal_column(f"'{PENDING}'")
-#: `STRAY`, of a table that has an alias beside it
-_STRAY: Final = re.sub(r"\b(id|origin|settled_at)\b", r"promise.\1", STRAY)
 _FULFILLED: Final = TASK_TRANSITIONS["pending", "settle"]
 
 
@@ -389,7 +386,7 @@ class Queries:
                 *(none(name) for name in ("function", "group_name", "retention", "branch")),
                 literal_column("1").label("has_payloads"),
                 (~is_there).label("is_elsewhere"),
-            ).where(condition(_STRAY)),
+            ).where(condition(STRAY)),
             _promise,
         )
         if wanted.after is not None:

@@ -202,7 +202,7 @@ def row_of(values: Sequence[Any]) -> Row:
         state,
         value_from_json(param_headers, param_data),
         value_from_json(value_headers, value_data),
-        texts_from_json(whole_tags(tags, id_, origin, branch, task[_TARGET])),
+        whole_tags(tags, id_, origin, branch, task[_TARGET]),
         timeout_at,
         created_at,
         settled_at,
