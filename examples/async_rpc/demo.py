@@ -64,8 +64,8 @@ async def tell_parts(system: DemoSystem) -> None:
 
 
 async def stay(system: DemoSystem) -> None:
-    """Show the dashboard's address, and run on until a signal comes."""
-    say("\n9. All of it runs on, with a dashboard. Ctrl-C stops everything\n")
+    """Start a dashboard, print its address, and wait for a signal."""
+    say("\n9. Everything keeps running, with a dashboard. Ctrl-C stops it\n")
     page = await system.start_dashboard()
     say(f"   {page}")
     say(f"   {page}/call?id=await-chain-2    the call that survived")
@@ -185,7 +185,7 @@ async def show_command(system: DemoSystem, *arguments: str) -> None:
 def main() -> int:
     """Run the demo; return its exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="run on, with a dashboard")
+    parser.add_argument("--keep", action="store_true", help="keep running at the end, with a dashboard")
     return play(partial(tell, keep=parser.parse_args().keep))
 
 

@@ -1,9 +1,9 @@
 """Celery's names over durable calls, so that an app of Celery moves here task by task.
 
 A task is a durable function, ``delay`` makes a call, a queue is a group, and a worker is a node. A
-``chain``, ``group`` or ``chord`` is one durable call that makes the others: whoever is killed, it
-goes on. What has no meaning here is refused in words, with what to use instead; the page
-*from-celery* has both side by side.
+``chain``, ``group`` or ``chord`` is one durable call that makes the others, and goes on after any
+process was killed. Options that have no meaning here are refused, with a hint what to use instead.
+The page *from-celery* shows both side by side.
 
 Examples
 --------
@@ -27,7 +27,7 @@ from typing import Any, Final, NoReturn, TypeAlias, overload
 from uuid import uuid4
 
 from understudy.context import Context
-from understudy.errors import ConfigurationError, UnderstudyError
+from understudy.errors import ConfigurationError, UnderstudyError, WaitTimeoutError
 from understudy.handle import Handle
 from understudy.runtime import Runtime
 
@@ -40,12 +40,13 @@ _STATES: Final = {
     "canceled": "REVOKED",
     "timedout": "FAILURE",
 }
-#: options of a task and of `apply_async`, and what to use instead
+#: options of Celery that are refused, and the hint
 _INSTEAD: Final = {
     "acks_late": "leave it out: a call is done only when its result is stored",
-    "chord": "use chord(header, body)",
-    "compression": "leave it out",
-    "expires": "as seconds or a datetime, of apply_async: it is the call's deadline",
+    "backend": "leave it out: the broker keeps the results",
+    "broker": "leave it out: UNDERSTUDY_URL, or Runtime(url=...), says where the broker is",
+    "expires": "give it to apply_async, or give the task a time_limit",
+    "include": "import the modules of the tasks where the app is",
     "ignore_result": "leave it out: the result is what makes a call durable",
     "link": "use chain(task, next)",
     "link_error": "let a durable function call the task and catch its exception",
@@ -106,14 +107,14 @@ class _Policy:
 
 @dataclass(frozen=True)
 class Signature:
-    """A call that is not made yet, or several: what ``task.s(...)`` and the canvas give.
+    """A call that is not made yet, or several: ``task.s(...)``, a chain, a group or a chord.
 
     Parameters
     ----------
     app
         The app that makes it.
     tree
-        What is stored: plain data.
+        The call as it is stored: plain data.
     """
 
     app: Celery
@@ -124,23 +125,25 @@ class Signature:
         return chain(self, other)
 
     def set(self, **options: Any) -> Signature:
-        """Return the same with options: ``queue``, ``priority``."""
-        _refuse(options, "queue", "priority")
+        """Return the same with options: ``queue``, ``priority``, ``countdown``."""
+        _refuse(options, "queue", "priority", "countdown")
         return Signature(self.app, {**self.tree, "options": {**self.tree["options"], **options}})
 
-    def delay(self, *args: Any) -> AsyncResult:
-        """Make the call; `args` go before those that it has."""
-        return self.apply_async(args)
+    def __call__(self, *args: Any) -> Any:
+        """Call the task here, as Celery does; a chain, group or chord is begun by `delay`."""
+        if self.tree["kind"] != "task":
+            return self.delay(*args)
+        tree = _with_first(self.tree, args)
+        return self.app.tasks[tree["task"]](*tree["args"], **tree["kwargs"])
 
-    __call__ = delay
+    def delay(self, *args: Any) -> AsyncResult:
+        """Make the call; `args` go before its own."""
+        return self.apply_async(args)
 
     def apply_async(self, args: Sequence[Any] = (), **options: Any) -> AsyncResult:
         """Make the call with options: those of `Task.apply_async`."""
-        tree = _with_first(self.tree, args) if args else self.tree
-        if tree["kind"] == "task":
-            options = {**tree["options"], **options}
-            return self.app.send(tree["task"], tree["args"], tree["kwargs"], **options)
-        return self.app.send(CANVAS, [tree], {}, **options)
+        name, own_args, kwargs = _parts_of(_with_first(self.tree, args))
+        return self.app.send(name, own_args, kwargs, **{**self.tree["options"], **options})
 
 
 def chain(*parts: Signature | Iterable[Signature]) -> Signature:
@@ -207,12 +210,7 @@ class AsyncResult:
     @property
     def result(self) -> Any:
         """The value, or the exception; None before either."""
-        if self.state == "PENDING":
-            return None
-        try:
-            return self._handle.result()
-        except Exception as error:  # whatever the task has raised
-            return error
+        return self.get(propagate=False) if self.ready() else None
 
     def get(self, timeout: float | None = None, propagate: bool = True) -> Any:
         """Wait for the result.
@@ -224,13 +222,13 @@ class AsyncResult:
         WaitTimeoutError
             Nothing came within `timeout` seconds; it is a TimeoutError.
         """
-        if propagate:
-            return self._handle.result(timeout)
         try:
             return self._handle.result(timeout)
-        except TimeoutError:
+        except WaitTimeoutError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever the task has raised
+            if propagate:
+                raise
             return error
 
     def ready(self) -> bool:
@@ -340,9 +338,15 @@ class Celery:
     runtime
         The runtime; by default one of that group, with the broker of ``UNDERSTUDY_URL``. It is what
         nodes are started with.
+
+    Raises
+    ------
+    ConfigurationError
+        An option of Celery's has no meaning here; it says what to use.
     """
 
-    def __init__(self, main: str, *, runtime: Runtime | None = None) -> None:
+    def __init__(self, main: str, *, runtime: Runtime | None = None, **others: Any) -> None:
+        _refuse(others)
         self.main = main
         self.runtime = runtime or Runtime(group=main)
         self.tasks: dict[str, Task] = {}
@@ -467,16 +471,26 @@ def _perform(ctx: Context, tree: Json) -> Generator[Any, Any, Any]:
 
 
 def _call(ctx: Context, part: Json) -> Any:
+    name, args, kwargs = _parts_of(part)
     options = part["options"]
-    name, args, kwargs = CANVAS, [part], {}
-    if part["kind"] == "task":
-        name, args, kwargs = part["task"], part["args"], part["kwargs"]
-    call = ctx.rpc(name, *args, **kwargs)
-    return call.options(target=options.get("queue"), priority=options.get("priority"))
+    return ctx.rpc(name, *args, **kwargs).options(
+        target=options.get("queue"),
+        priority=options.get("priority"),
+        delay=options.get("countdown"),
+    )
+
+
+def _parts_of(tree: Json) -> tuple[str, list[Any], Json]:
+    """Return function, arguments and keyword arguments of the call that performs a tree."""
+    if tree["kind"] == "task":
+        return tree["task"], tree["args"], tree["kwargs"]
+    return CANVAS, [tree], {}
 
 
 def _with_first(tree: Json, args: Sequence[Any]) -> Json:
     """Return a call with arguments before its own; of a chain the first one, of a group each."""
+    if not args:
+        return tree
     if tree["kind"] == "task":
         return tree if tree["immutable"] else {**tree, "args": [*args, *tree["args"]]}
     parts: list[Json] = tree["parts"]
@@ -493,9 +507,10 @@ def _canvas(kind: str, parts: Sequence[Signature]) -> Signature:
 
 
 def _listed(parts: Sequence[Signature | Iterable[Signature]]) -> list[Signature]:
-    if len(parts) == 1 and not isinstance(parts[0], Signature):
-        return [*parts[0]]
-    return [*parts]  # type: ignore[list-item]
+    found: list[Signature] = []
+    for part in parts:
+        found += [part] if isinstance(part, Signature) else part
+    return found
 
 
 def _refuse(options: Mapping[str, Any], *known: str) -> None:

@@ -23,8 +23,8 @@ chosen for it. If it is replayed after that is gone, it hears 410. And a promise
 into a settled graph (by the tag of its origin) between the look and the purge outlives the rest.
 
 Where several brokers have slots of their own, each deletes what is in its slots. Members with
-chosen ids that live elsewhere are *strays* there, and go after their root has: their broker asks
-that of the root (`is_root_gone`).
+chosen ids that live elsewhere are *strays* there. They are deleted after their root, about which
+their broker asks the root's (`is_root_gone`).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def strays_before(rules: RetentionRules, purged_before: int | None, now: int) ->
     Parameters
     ----------
     purged_before
-        Somebody has purged what had ended before that time; None: nobody has.
+        The time of a purge by hand of everything that had ended before; None: there was none.
     """
     times = [each for each in (shortest_ms(rules), rules.values) if each is not None]
     by_rules = [now - min(times) + 1] if times else []
@@ -160,10 +160,10 @@ def is_due(kind: str, root: Root, rules: RetentionRules, now: int) -> bool:
 
 
 def is_root_gone(reply: Reply, strays: EndedGraph, rules: RetentionRules, now: int) -> bool:
-    """Return whether members may go, by what the broker of their root has said of it.
+    """Return whether members may go, by the answer of their root's broker.
 
-    That it was purged, or its payloads were. If it does not know the root at all, it may have been
-    purged long ago, or was never there; then they are kept as long as a root would be.
+    They may if the root was purged, or its payloads were. A root that its broker does not know was
+    purged long ago, or never there; then they are kept as long as a root would be.
 
     Parameters
     ----------

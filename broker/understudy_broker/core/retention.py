@@ -7,10 +7,9 @@ as the last one took, so it is at work for a fifth of the time at most. The kind
 (`RetentionRead`) take turns. A pass begins where the last one of its kind has ended; each
 `WHOLE_MS` it begins from the start, for what had to stay.
 
-Where a bound is set, one kind is about what the store has beyond it; the oldest goes first.
-
-Where brokers share the slots, one kind is about *strays*: members of call graphs whose roots
-are at another broker, or were: see `strays`.
+A bound adds a kind of pass: while the store exceeds it, the oldest graphs go. Several brokers add
+one about *strays*, the members of call graphs whose roots are or were at another broker: see
+`strays`.
 
 The first look of a pass sees all commits. Later ones see the table as it is, so that they do not
 hurry the follower: what is due has ended long ago, and no pass meets a root twice. A purge that a

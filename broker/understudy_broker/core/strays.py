@@ -8,11 +8,11 @@ nothing goes whose root is pending, or kept by a rule that only its own broker k
 anything while a member of the same graph at this broker is pending.
 
 It asks only when there is a reason: about members that are older than the shortest time of the
-rules, each `WHOLE_MS`, and some time after somebody has purged. Who does not answer in time is
-asked again in a later pass, and its members stay until then.
+rules, every `WHOLE_MS`, and some time after a purge by hand. If there is no answer in time, the
+members stay, and a later pass asks again.
 
-What is not perfect: a member that is pending at a third broker is not seen. If it is replayed, it
-may hear that a call of its own was purged.
+One imperfection: a member that is pending at a third broker is not seen. If it is replayed, it may
+hear that a call of its own was purged.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from understudy_store.retention import is_root_gone, strays_before
 
 #: between two passes
 WHOLE_MS: Final = 6 * 3_600_000
-#: from a purge by somebody to the pass: until other brokers have done their parts of it
+#: from a purge by hand to the pass, so that the other brokers have done their parts of it
 AFTER_PURGE_MS: Final = 60_000
-#: roots that others were asked about and have not told of
+#: roots about which no answer has come yet, at most
 UNANSWERED_MAX: Final = 256
 
 
@@ -76,7 +76,7 @@ class Strays:
         return self.before is not None
 
     def purged(self, before: int, now: int) -> None:
-        """Note that somebody has purged what had ended before a time, here and at all brokers."""
+        """Note a purge by hand, at all brokers, of everything that had ended before a time."""
         self._purged_before = max(before, self._purged_before or 0)
         self._at = min(self._at, now + AFTER_PURGE_MS)
 
@@ -101,7 +101,7 @@ class Strays:
         return not self._asked
 
     def take(self) -> list[EndedGraph]:
-        """Return what may be deleted; what nobody has told of yet stays."""
+        """Return the strays that may be deleted; those without an answer stay."""
         gone, self._gone, self._asked = self._gone, [], {}
         self.is_waiting = False
         return gone

@@ -115,6 +115,17 @@ def test_a_canvas_survives_a_crash_at_every_step() -> None:
     assert report.result == 6
 
 
+def test_signatures_have_options_and_are_called_here(app: Celery) -> None:
+    add = app.tasks["add"]
+    assert add.s(1)(2) == 3
+    assert value((add.s(1, 1) | add.s(3))()) == 5
+    late = add.s(1, 1).set(countdown=0.01, priority=1)
+    assert value(chain(late, add.s(3)).delay()) == 5
+    away = group(add.s(1, 1)).set(queue="nobody").delay()
+    assert away.state == "PENDING"
+    away.revoke()
+
+
 def test_a_bound_task_is_tried_again(app: Celery) -> None:
     fetch = app.tasks["fetch"]
     assert value(fetch.apply_async((2,), task_id="fetch-2")) == ("fetch-2", 2)
@@ -151,6 +162,8 @@ def test_what_has_no_meaning_is_refused_in_words(app: Celery) -> None:
         app.task(rate_limit="10/s")
     with pytest.raises(ConfigurationError, match="colour: there is no such option"):
         add.s(1).set(colour="red")
+    with pytest.raises(ConfigurationError, match="broker: leave it out"):
+        Celery("shop", broker="redis://localhost")
     with pytest.raises(ConfigurationError, match="at least one call"):
         group()
     with pytest.raises(ConfigurationError, match="plain function"):
