@@ -185,7 +185,7 @@ async def show_command(system: DemoSystem, *arguments: str) -> None:
 def main() -> int:
     """Run the demo; return its exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="keep running at the end, with a dashboard")
+    parser.add_argument("--keep", action="store_true", help="keep running, with a dashboard")
     return play(partial(tell, keep=parser.parse_args().keep))
 
 
