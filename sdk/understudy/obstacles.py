@@ -19,7 +19,7 @@ from understudy_store.records import (
 )
 
 if TYPE_CHECKING:
-    from understudy_broker.protocol.messages import GroupInfo, GroupsReport
+    from understudy_broker.protocol.messages import GroupInfo, GroupsReport, PauseInfo
 
 #: names that a message lists
 NAMES_MAX: Final = 8
@@ -81,10 +81,12 @@ def why_unserved(record: PromiseRecord, report: GroupsReport) -> str | None:
 
 
 def why_queued(record: PromiseRecord, report: GroupsReport) -> str | None:
-    """Return why no node gets a pending call: its group has none, or none that can perform it."""
+    """Return why no node gets a pending call: it is paused, or no node of its group can do it."""
     target = _target_of(record)
     if target is None:
         return None
+    if (paused := why_paused(target.group, record, report)) is not None:
+        return paused
     served = {group.name: group for group in report.groups if group.nodes}
     if target.group not in served:
         return f"nothing serves group {target.group} yet (groups with nodes: {_listed([*served])})"
@@ -93,6 +95,31 @@ def why_queued(record: PromiseRecord, report: GroupsReport) -> str | None:
             return None
         return f"the node {target.node} of group {target.group}, which alone may have it, is away"
     return why_unserved(record, report)
+
+
+def why_paused(group: str, record: PromiseRecord, report: GroupsReport) -> str | None:
+    """Return why no node gets a call, if its group or function is paused; else None."""
+    function = record.param.headers.get(HEADER_FUNCTION, "")
+    for each in report.groups:
+        for pause in each.pauses:
+            if each.name == group and pause.function in ("", function):
+                return paused_text(group, pause)
+    return None
+
+
+def paused_text(group: str, pause: PauseInfo) -> str:
+    """Say what is paused, by whom, since when (in local time), and why."""
+    moment = datetime.fromtimestamp(pause.since / 1000).astimezone()
+    what = f"function {pause.function} of group {group}" if pause.function else f"group {group}"
+    by = f" by {pause.by}" if pause.by else ""
+    reason = f" ({pause.reason})" if pause.reason else ""
+    return f"{what} is paused{by} since {moment:%Y-%m-%d %H:%M:%S}{reason}"
+
+
+def resume_command(group: str, pause: PauseInfo) -> str:
+    """Return the command that ends a pause."""
+    words = ["understudy", "groups", "resume", group]
+    return shlex.join([*words, "--function", pause.function] if pause.function else words)
 
 
 def _target_of(record: PromiseRecord) -> Target | None:

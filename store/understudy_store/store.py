@@ -103,8 +103,7 @@ class Store:
         self._at_work = False
         self._writer = _Worker("understudy-store-writer")
         self._reader = None if engine.inline else _Worker("understudy-store-reader")
-        #: None: nothing has been searched yet
-        self._searcher: _Worker | None = None
+        self._aside = _Aside(self._unless_failed)
 
     @property
     def description(self) -> str:
@@ -275,18 +274,34 @@ class Store:
         StoreClosedError
         """
         self._check_open()
-        if self._searcher is None:
-            self._searcher = _Worker("understudy-store-searcher")
+        self._aside.do(
+            lambda: _searched(self._engine, read, time_limit_s),
+            "the store could not be searched",
+            on_done,
+        )
 
-        def work() -> SearchResult | None:
-            result = self._failure or _searched(self._engine, read, time_limit_s)
-            return self._fail(result) if isinstance(result, StoreError) else result
+    def keep_fact(self, key: str, text: str, on_done: Callable[[SearchResult], None]) -> None:
+        """Keep a text about this store, as `put_fact` does, beside commits and lookups.
 
-        def report(result: SearchResult | None) -> None:
-            if result is not None:
-                on_done(result)
+        It is done on the thread of searches, in the order of these calls and of `search`.
 
-        self._searcher.put(_job(work, report))
+        Parameters
+        ----------
+        on_done
+            Called once, as for `search`: with status 200 if the text is durable. One that could not
+            be kept is refused with 503, and the store goes on.
+
+        Raises
+        ------
+        StoreClosedError
+        """
+
+        def keep() -> Reply:
+            self._engine.put_fact(key, text)
+            return Reply(200)
+
+        self._check_open()
+        self._aside.do(keep, f"{key} could not be kept", on_done)
 
     def load_slots(self, slots: Collection[int], on_done: Callable[[SlotsResult], None]) -> None:
         """Load what a machine needs to go on with slots that this broker has by the holdings.
@@ -395,8 +410,7 @@ class Store:
         self._writer.stop()
         if self._reader is not None:
             self._reader.stop()
-        if self._searcher is not None:
-            self._searcher.stop()
+        self._aside.stop()
         with self._engine_lock:
             self._engine.close()
 
@@ -424,14 +438,14 @@ class Store:
             with self._engine_lock:
                 return write()
 
-        self._writer.put(_job(locked, lambda result: self._report(result, on_done)))
+        def report(result: _T) -> None:
+            try:
+                on_done(result)
+            except Exception as error:
+                # A commit that was made but cannot be reported must not be followed by more.
+                self._fail(error)
 
-    def _report(self, result: _T, on_done: Callable[[_T], None]) -> None:
-        try:
-            on_done(result)
-        except Exception as error:
-            # A commit that was made but cannot be reported must not be followed by more.
-            self._fail(error)
+        self._writer.put(_job(locked, report))
 
     def _commit(self, changes: Changes, reads: Sequence[Read]) -> CommitResult:
         if self._failure is not None:
@@ -502,8 +516,41 @@ def _job(work: Callable[[], _T], report: Callable[[_T], None]) -> Callable[[], C
     return job
 
 
-def _searched(engine: Engine, read: Read, time_limit_s: float) -> Reply | StoreError | None:
-    """Return a reply; the error of a store that is another broker's; None if it is closed."""
+class _Aside:
+    """A thread for what is done beside commits and lookups; it begins with the first job.
+
+    Parameters
+    ----------
+    unless_failed
+        Calls a function, unless the store has failed; the store has failed if that raises an error.
+    """
+
+    def __init__(
+        self, unless_failed: Callable[[Callable[[], Reply | None]], Reply | StoreFailedError | None]
+    ) -> None:
+        self._unless_failed = unless_failed
+        self._worker: _Worker | None = None
+
+    def do(
+        self, work: Callable[[], Reply], trouble: str, on_done: Callable[[SearchResult], None]
+    ) -> None:
+        """Do `work` after all before it, and report its reply, or 503 with the `trouble`."""
+        if self._worker is None:
+            self._worker = _Worker("understudy-store-searcher")
+
+        def report(result: SearchResult | None) -> None:
+            if result is not None:
+                on_done(result)
+
+        self._worker.put(_job(lambda: self._unless_failed(lambda: _tried(work, trouble)), report))
+
+    def stop(self) -> None:
+        """Do all that was put, then end."""
+        if self._worker is not None:
+            self._worker.stop()
+
+
+def _searched(engine: Engine, read: Read, time_limit_s: float) -> Reply:
     try:
         return engine.search(read, time_limit_s)
     except SearchTimeoutError:
@@ -513,13 +560,25 @@ def _searched(engine: Engine, read: Read, time_limit_s: float) -> Reply | StoreE
             "broker's setting search_s): narrow it, by a prefix of the ids, by an origin, or by "
             "the state pending",
         )
+
+
+def _tried(work: Callable[[], Reply], trouble: str) -> Reply | None:
+    """Return a reply; None if the store is closed.
+
+    Raises
+    ------
+    StoreFencedError, StoreRolledBackError
+        The store is another broker's.
+    """
+    try:
+        return work()
     except StoreClosedError:
         return None
-    except (StoreFencedError, StoreRolledBackError) as error:
-        return error
+    except (StoreFencedError, StoreRolledBackError):
+        raise
     except Exception as error:
         # Nothing is known to be wrong with commits: they find out for themselves.
-        return Reply(503, f"the store could not be searched: {error}")
+        return Reply(503, f"{trouble}: {error}")
 
 
 def _or_raise(result: list[_T] | StoreFailedError) -> list[_T]:

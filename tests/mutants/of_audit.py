@@ -68,8 +68,8 @@ _TRAILS: Final = (
         "own-parking-refused",
         None,
         "a node parks its own task also while nothing can be audited",
-        "understudy_broker.core.audit_trail.AuditTrail.begin",
-        swap("not _is_holders(command)", "command"),
+        "understudy_broker.core.audit_trail._is_audited",
+        swap("not command.version", "True"),
         _TRAIL,
     ),
     _unit(

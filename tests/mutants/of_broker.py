@@ -414,10 +414,10 @@ _SEARCHING: Final = (
         "search-before-its-commit",
         None,
         "a search begins once all that its peer asked for before is committed",
-        "understudy_broker.core.requests.RequestHandlers._search",
+        "understudy_broker.core.searches.Searches.ask",
         swap(
-            "self._outbox.add_search(Search(session, corr, command, now))",
-            "self._searches.add([Search(session, corr, command, now)])",
+            "self._outbox.add_search(search)",
+            "self.queue.add([search])",
         ),
         _SEARCH_QUEUE,
     ),

@@ -165,4 +165,52 @@ _DISPATCH: Final = (
     ),
 )
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*_DISPATCH,)
+_PAUSES: Final = "core/test_pauses.py"
+
+_OF_PAUSES: Final = (
+    _mutant(
+        "paused-group-served",
+        None,
+        "nothing of a paused group is assigned",
+        "understudy_broker.core.dispatcher.Dispatcher.assign",
+        swap("group is None or group.is_paused", "group is None"),
+        _PAUSES,
+    ),
+    _mutant(
+        "paused-function-served",
+        None,
+        "a paused function's tasks are kept apart",
+        "understudy_broker.core.dispatcher._Group.place",
+        swap("callee[0] in self.paused", "not self.paused"),
+        _PAUSES,
+    ),
+    _mutant(
+        "paused-suspects-lost",
+        None,
+        "a suspect is a suspect again after a pause",
+        "understudy_broker.core.dispatcher._Group.pause",
+        drop(
+            "for (alone, _), queue in self.suspects.items():\n"
+            "    moved += [(each, (alone, True)) for each in queue.take_all()]"
+        ),
+        _PAUSES,
+    ),
+    _mutant(
+        "pause-forgotten-with-its-group",
+        None,
+        "a group that was idle in between is still paused",
+        "understudy_broker.core.dispatcher.Dispatcher._group",
+        swap("self._pauses.get(name, frozenset())", "frozenset()"),
+        _PAUSES,
+    ),
+    _mutant(
+        "pause-counts-unkept",
+        None,
+        "a pause counts only if the store has kept it",
+        "understudy_broker.core.pauses.Pauses.end",
+        swap("if reply.ok:", "if reply:"),
+        _PAUSES,
+    ),
+)
+
+MUTANTS: Final[tuple[Mutant, ...]] = (*_DISPATCH, *_OF_PAUSES)

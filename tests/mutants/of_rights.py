@@ -28,6 +28,7 @@ _ROWS: Final = {
     "halt": 'return case.held(id_) if version else case.admin("halt")',
     "continue": 'return case.admin("continue")',
     "retry": 'return case.admin("retry")',
+    "pause": 'return case.admin("pause")',
     "create-schedule": "return case.create_schedule(command)",
     "schedule": 'return case.among("schedule", id_)',
     "search-schedules": 'return case.all_among("schedule", prefix)',

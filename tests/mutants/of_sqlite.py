@@ -286,7 +286,7 @@ _FOLLOWING: Final = (
         "nobody-hurries",
         None,
         "a thread that waits for the file ends the pauses",
-        "understudy_store.engines.journaled.journaled_table.JournaledTable._locked_table",
+        "understudy_store.engines.journaled.journaled_table.JournaledTable.between_writes",
         drop("self._table_wanted.set()"),
         f"{_PAUSES}::test_who_waits_for_the_file_ends_the_pause",
     ),

@@ -14,9 +14,10 @@ from typing import Final, NamedTuple, Protocol
 
 from understudy_broker.audit.chain import Record
 from understudy_broker.audit.repeats import Kind, Repeats
-from understudy_broker.protocol.messages import AnyCommand, Hello, PeerKind, Refused
+from understudy_broker.protocol.messages import AnyCommand, GroupPause, Hello, PeerKind, Refused
 from understudy_store.commands import (
     PromiseCancel,
+    PromisePurge,
     PromiseSettle,
     Reply,
     ScheduleCreate,
@@ -54,6 +55,8 @@ AUDITED: Final = frozenset(
         TaskHalt,
         TaskContinue,
         TaskRetry,
+        GroupPause,
+        PromisePurge,
     }
 )
 _FORBIDDEN: Final = 403
@@ -205,7 +208,7 @@ class AuditTrail:
         self._asked = None
         if session.kind == "broker":
             return None
-        if type(command) in AUDITED and not _is_holders(command) and self.blocked is not None:
+        if _is_audited(command) and self.blocked is not None:
             return self.blocked
         self._asked = _Asked(session, identity, corr, command, now)
         return None
@@ -216,6 +219,19 @@ class AuditTrail:
         if asked is None or asked.corr != corr or asked.session.peer != peer:
             return
         self._asked = None
+        self._note(asked, reply)
+
+    def postpone(self) -> None:
+        """Note that the command that is performed ends later; `ended` is called then."""
+        self._asked = None
+
+    def ended(
+        self, session: Peer, identity: str | None, command: AnyCommand, reply: Reply, now: int
+    ) -> None:
+        """Note how a command has ended that was performed in an earlier step."""
+        self._note(_Asked(session, identity, 0, command, now), reply)
+
+    def _note(self, asked: _Asked, reply: Reply) -> None:
         command, session = asked.command, asked.session
         who, peer_details = _asker(session, asked.identity)
         details = {
@@ -223,18 +239,23 @@ class AuditTrail:
             **_command(command),
             "status": reply.status,
             "why": None if reply.ok else reply.error,
+            "purged": None if reply.purged is None else sum(each.promises for each in reply.purged),
         }
         if reply.status == _FORBIDDEN:
             self.add_some(asked.now, "refused", who, REFUSALS_MAX, **details)
         elif reply.status == _TOO_MANY:
             self.add_some(asked.now, "too many requests", who, TOO_MANY_MAX, **details)
-        elif type(command) in AUDITED and not _is_holders(command):
+        elif _is_audited(command):
             self.add(asked.now, "command", **details)
 
 
-def _is_holders(command: AnyCommand) -> bool:
-    """Return whether the holder of a task parks it, which is no command from outside."""
-    return isinstance(command, TaskHalt) and bool(command.version)
+def _is_audited(command: AnyCommand) -> bool:
+    if type(command) not in AUDITED:
+        return False
+    # The holder of a task parks it, which is no command from outside.
+    if isinstance(command, TaskHalt):
+        return not command.version
+    return not (isinstance(command, PromisePurge) and command.dry_run)
 
 
 def _asker(session: Peer, identity: str | None) -> tuple[str, dict[str, object]]:
@@ -261,6 +282,9 @@ def _command(command: AnyCommand) -> dict[str, object]:
         value = getattr(command, name, None)
         if value is not None and value != "":
             details[name] = value
+    if isinstance(command, GroupPause):
+        details |= {"id": command.group, "function": command.function or None}
+        details["paused"] = command.paused
     create = getattr(command, "create", None)
     if create is not None:
         details["id"] = create.id

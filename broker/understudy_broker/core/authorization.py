@@ -25,6 +25,7 @@ from understudy_broker.protocol.messages import (
     AnyCommand,
     Delegated,
     FunctionsGet,
+    GroupPause,
     GroupsGet,
     OwnCommand,
     PeerKind,
@@ -301,6 +302,8 @@ class Authorization:
                 return case.all_among("schedule", prefix)
             case GroupsGet():
                 return None  # The report has only those that the identity serves or calls.
+            case GroupPause():
+                return case.admin("pause")
             case FunctionsGet(group=group):
                 return case.functions(group)
             case PromiseAnnounce() | PromiseOccur() | PromiseSupersede():

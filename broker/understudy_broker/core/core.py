@@ -91,7 +91,6 @@ from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.receiver import Receiver
 from understudy_broker.core.relay_scheme import RelayScheme
 from understudy_broker.core.reply_coalescer import ReplyCoalescer
-from understudy_broker.core.reports import Reports
 from understudy_broker.core.request_queue import RequestQueue
 from understudy_broker.core.requests import RequestHandlers
 from understudy_broker.core.retention import Retention
@@ -204,13 +203,12 @@ class BrokerCore:
                 config,
             )  # fmt: skip
         purges = Retention(config, machine, outbox, own, self._note_input, self._between)
-        self.searches = Searches(config, sessions, flow, outbox, metrics, purges)
-        reports = Reports(
-            machine, dispatcher, sessions, members, outbox, flow, metrics, authorization, quotas
+        self.searches = searches = Searches(
+            config, machine, dispatcher, sessions, flow, outbox, metrics, purges
         )
         self._handlers = RequestHandlers(
-            machine, sessions, outbox, watches, book, flow, quarantine, metrics, own,
-            self.searches.queue, reports, authorization, quotas, config,
+            machine, dispatcher, sessions, members, outbox, watches, book, flow, quarantine,
+            metrics, own, searches, authorization, quotas, config,
         )  # fmt: skip
         self._queue = RequestQueue(machine, flow, own, Lanes() if quotas.is_on else None)
         self._receiver = Receiver(

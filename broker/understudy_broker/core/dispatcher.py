@@ -34,6 +34,11 @@ task, and not to another suspect that was beside it. Suspects wait in queues of 
 first. A node may take the next suspect when it no longer holds the last one, or after `SUSPECT_MS`,
 so that no suspect starves.
 
+*Pauses.* Somebody may pause a group, or some of its functions. Then none of its tasks is assigned,
+or none of those functions': they wait, also those that would be resumed. The tasks of a function
+that is paused are kept apart, so that no queue has to be searched for others. A change of these
+functions distributes the group's tasks anew.
+
 `assign` does constant work for each assignment, however many tasks wait, because only groups in
 which something may have become possible are looked at, and withdrawn tasks stay in their queue,
 marked, until they are reached. Suspects are the exception: for them, all nodes of the group are
@@ -51,8 +56,8 @@ which they became ready; each is served completely before the next one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -68,6 +73,12 @@ SUSPECT_MS: Final = 30_000
 #: Time for which a task waits for a node with its function before somebody is told, milliseconds:
 #: after a restart, nodes join one after the other.
 UNSERVED_MS: Final = 2_000
+#: in the place of a function's name, every task of a group is paused
+ALL: Final = ""
+
+#: The only node that may have a task (None: any node may), and whether the task is a suspect.
+_Place: TypeAlias = tuple[str | None, bool]
+
 #: unserved functions that the statistics of a group name
 UNSERVED_SHOWN_MAX: Final = 100
 
@@ -160,12 +171,18 @@ class _Group:
     """A group's nodes and queues."""
 
     __slots__ = (
-        "common", "name", "nodes", "queue", "round", "special", "suspects", "told", "unicast",
-        "unserved",
+        "common", "held", "is_paused", "name", "nodes", "paused", "queue", "round", "special",
+        "suspects", "told", "unicast", "unserved",
     )  # fmt: skip
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, paused: frozenset[str]) -> None:
         self.name = name
+        #: All of the group is paused.
+        self.is_paused = ALL in paused
+        #: its functions that are paused
+        self.paused = paused - {ALL}
+        #: the queues of these, by where their tasks belong: see `_Place`
+        self.held: dict[tuple[str, _Place], Queue] = {}
         self.nodes: dict[str, _Node] = {}
         #: functions that all nodes have; None: all functions
         self.common: frozenset[Callee] | None = None
@@ -190,6 +207,51 @@ class _Group:
         yield from self.unserved.values()
         yield from self.unicast.values()
         yield from self.suspects.values()
+        yield from self.held.values()
+
+    @property
+    def is_idle(self) -> bool:
+        """True if it has no node and no task."""
+        return not self.nodes and not any(queue.count for queue in self.queues())
+
+    def place(self, callee: Callee | None, place: _Place) -> Queue:
+        """Return the queue for a task."""
+        only, is_suspect = place
+        if self.paused and callee is not None and callee[0] in self.paused:
+            key = callee[0], place
+            return self.held.get(key) or self.held.setdefault(key, Queue())
+        if is_suspect:
+            of = only, None if only is not None else callee
+            return self.suspects.get(of) or self.suspects.setdefault(of, Queue())
+        if only is not None:
+            return self.unicast.get(only) or self.unicast.setdefault(only, Queue())
+        return self.queue if self.common is None else self.queue_of(callee)
+
+    def pause(self, names: frozenset[str]) -> None:
+        """Pause just these functions, and the whole group if `ALL` is among them."""
+        self.is_paused = ALL in names
+        names -= {ALL}
+        if names == self.paused:
+            return
+        self.paused = names
+        anyone: _Place = (None, False)
+        moved = [(each, anyone) for each in self.queue.take_all()]
+        for queues in (self.special, self.unserved):
+            for queue in queues.values():
+                moved += [(each, anyone) for each in queue.take_all()]
+            queues.clear()
+        for only, queue in self.unicast.items():
+            moved += [(each, (only, False)) for each in queue.take_all()]
+        for (alone, _), queue in self.suspects.items():
+            moved += [(each, (alone, True)) for each in queue.take_all()]
+        for (_, place), queue in self.held.items():
+            moved += [(each, place) for each in queue.take_all()]
+        for kind in (self.unicast, self.suspects, self.held):
+            kind.clear()
+        for (priority, entry), place in sorted(moved, key=lambda each: _since(each[0])):
+            entry.queue = self.place(entry.callee, place)
+            entry.queue.push(entry, priority)
+        self.told &= self.unserved.keys()
 
     def next_in_round(self) -> _Node | None:
         """Return the node whose turn it is; nodes without credit leave the round."""
@@ -261,6 +323,19 @@ class _Group:
         self.told &= self.unserved.keys()
 
 
+def _preferred_node(nodes: Mapping[str, _Node], group: _Group, entry: Entry) -> _Node | None:
+    """Return the node that has the task warm, else the preferred one, if it has room."""
+    if entry.warm is not None:
+        node = nodes.get(entry.warm)
+        if node is not None and node.group == group.name and _can_take(node, entry):
+            return node
+    if entry.prefers is not None:
+        node = group.nodes.get(entry.prefers)
+        if node is not None and _can_take(node, entry):
+            return node
+    return None
+
+
 def _can_take(node: _Node, entry: Entry) -> bool:
     return node.available > 0 and node.has(entry.callee)
 
@@ -297,6 +372,8 @@ class Dispatcher:
         self.suspects: dict[str, tuple[str, int]] = {}
         #: the announced credit of nodes that get nothing for now, by pid
         self._paused: dict[str, int] = {}
+        #: paused functions by group, see `set_paused`
+        self._pauses: dict[str, frozenset[str]] = {}
         self.unserved_due_at: int | None = None
 
     def join(
@@ -313,7 +390,7 @@ class Dispatcher:
         known = self._groups.get(group)
         if known is not None and name in known.nodes:
             self.leave(known.nodes[name].pid)  # a member of that name
-        joined = self._groups.get(group) or self._groups.setdefault(group, _Group(group))
+        joined = self._group(group)
         node = _Node(pid, group, name, joined.shared(functions))
         self._nodes[pid] = node
         joined.nodes[name] = node
@@ -340,7 +417,8 @@ class Dispatcher:
         if node.in_round:
             group.round.remove(node)
         self._distribute(group)
-        self._forget_if_idle(group)
+        if group.is_idle:
+            del self._groups[group.name]
 
     def credit(self, pid: str, total: int) -> None:
         """Set a node's running total of credit since its hello; an older total does nothing."""
@@ -386,20 +464,11 @@ class Dispatcher:
                 entry.warm = task.warm
             return
         target = parse_target(task.target)
-        name = target.group
-        group = self._groups.get(name) or self._groups.setdefault(name, _Group(name))
+        group = self._group(target.group)
         only = target.node if target.cast == "uni" else None
-        if task.crash_count >= SUSPECT_CRASH_COUNT:
-            key = (only, None if only is not None else task.callee)
-            queue = group.suspects.get(key) or group.suspects.setdefault(key, Queue())
-        elif only is not None:
-            queue = group.unicast.get(only) or group.unicast.setdefault(only, Queue())
-        elif group.common is not None:
-            queue = group.queue_of(task.callee)
-            if self.unserved_due_at is None and group.unserved:
-                self.unserved_due_at = now + UNSERVED_MS
-        else:
-            queue = group.queue
+        queue = group.place(task.callee, (only, task.crash_count >= SUSPECT_CRASH_COUNT))
+        if self.unserved_due_at is None and group.unserved:
+            self.unserved_due_at = now + UNSERVED_MS
         entry = Entry(task, target.node, now, queue)
         self._entries[task.id] = entry
         queue.push(entry, task.priority)
@@ -417,12 +486,31 @@ class Dispatcher:
                 group.forget(entry.callee, entry.queue)
         return True
 
+    def set_paused(self, group: str, functions: frozenset[str]) -> None:
+        """Assign no tasks of these functions of a group, but again those of all others.
+
+        Parameters
+        ----------
+        functions
+            Their names; `ALL` stands for every task of the group.
+        """
+        if functions:
+            self._pauses[group] = functions
+        else:
+            self._pauses.pop(group, None)
+        known = self._groups.get(group)
+        if known is not None:
+            known.pause(functions)
+            self._dirty[group] = None
+            if known.unserved:
+                self.unserved_due_at = 0
+
     def assign(self, now: int) -> list[Assignment]:
         """Assign every task that can be assigned."""
         made: list[Assignment] = []
         while self._dirty:
             group = self._groups.get(self._dirty.popitem()[0])
-            if group is None:
+            if group is None or group.is_paused:
                 continue
             if group.suspects:
                 self._assign_suspects(group, made, now)
@@ -435,7 +523,8 @@ class Dispatcher:
                 self._assign_special(group, made, fair=False)
             if group.unicast:
                 self._assign_unicast(group, made, fair=False)
-            self._forget_if_idle(group)
+            if group.is_idle:
+                del self._groups[group.name]
         self._assigned += len(made)
         return made
 
@@ -492,9 +581,11 @@ class Dispatcher:
         if group.unserved:
             self.unserved_due_at = 0
 
-    def _forget_if_idle(self, group: _Group) -> None:
-        if not group.nodes and not any(queue.count for queue in group.queues()):
-            self._groups.pop(group.name, None)
+    def _group(self, name: str) -> _Group:
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = _Group(name, self._pauses.get(name, frozenset()))
+        return group
 
     def _has_room(self, node: _Node) -> None:
         group = self._groups[node.group]
@@ -512,7 +603,7 @@ class Dispatcher:
             entry = queue.pop()
             if entry is None:
                 return
-            node = self._preferred_node(group, entry) or first
+            node = _preferred_node(self._nodes, group, entry) or first
             self._assign_to(entry, node, made)
             if node is first:
                 group.round.rotate(-1)
@@ -552,21 +643,9 @@ class Dispatcher:
             while room and queue.count:
                 node, left = room.popleft()
                 if left > 0 and (entry := queue.pop()) is not None:
-                    preferred = self._preferred_node(group, entry)
+                    preferred = _preferred_node(self._nodes, group, entry)
                     self._assign_to(entry, preferred or node, made)
                     room.append((node, min(left - 1, node.available)))
-
-    def _preferred_node(self, group: _Group, entry: Entry) -> _Node | None:
-        """Return the node that has the task warm, else the preferred one, if it has room."""
-        if entry.warm is not None:
-            node = self._nodes.get(entry.warm)
-            if node is not None and node.group == group.name and _can_take(node, entry):
-                return node
-        if entry.prefers is not None:
-            node = group.nodes.get(entry.prefers)
-            if node is not None and _can_take(node, entry):
-                return node
-        return None
 
     def _assign_unicast(self, group: _Group, made: list[Assignment], *, fair: bool) -> None:
         """Assign unicast tasks: their fair share of the credit, or all that is left over."""

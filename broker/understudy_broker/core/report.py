@@ -8,6 +8,7 @@ from typing import Final
 
 from understudy_broker.core.dispatcher import Dispatcher, GroupStatistics
 from understudy_broker.core.members import Member, Members
+from understudy_broker.core.pauses import Pauses
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
 from understudy_store.machine import Machine
@@ -26,10 +27,11 @@ def groups_report(
     dispatcher: Dispatcher,
     sessions: Sessions,
     members: Members,
+    pauses: Pauses,
     numbers: dict[str, int],
     now: int,
 ) -> GroupsReport:
-    """Report all groups that have nodes, members or waiting tasks, by name.
+    """Report all groups that have nodes, members, waiting tasks or pauses, by name.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ def groups_report(
     listeners: dict[str, list[NodeInfo]] = {}
     for member in members.by_address.values():
         listeners.setdefault(member.group, []).append(_listener(member, now))
-    names: Collection[str] = queues.keys() | nodes.keys()
+    names: Collection[str] = {*queues, *nodes, *pauses.groups()}
     if len(names) > GROUPS_MAX:
         numbers = {**numbers, "groups_left_out": len(names) - GROUPS_MAX}
         names = heapq.nlargest(
@@ -80,7 +82,9 @@ def groups_report(
             (function[:_CALLEE_CHARS], version, count)
             for (function, version), count in queue.unserved
         )
-        groups.append(GroupInfo(name, tuple(infos), queue.queued, waiting_ms, unserved))
+        groups.append(
+            GroupInfo(name, tuple(infos), queue.queued, waiting_ms, unserved, pauses.of(name))
+        )
     return GroupsReport(tuple(groups), numbers)
 
 

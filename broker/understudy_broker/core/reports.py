@@ -9,6 +9,7 @@ from understudy_broker.core.function_schemas import functions_report
 from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.outbox import Outbox
+from understudy_broker.core.pauses import Pauses
 from understudy_broker.core.quotas import Quotas
 from understudy_broker.core.report import groups_report
 from understudy_broker.core.sessions import Session, Sessions
@@ -26,6 +27,7 @@ class Reports:
         dispatcher: Dispatcher,
         sessions: Sessions,
         members: Members,
+        pauses: Pauses,
         outbox: Outbox,
         flow: FlowControl,
         metrics: Metrics,
@@ -36,6 +38,7 @@ class Reports:
         self._dispatcher = dispatcher
         self._sessions = sessions
         self._members = members
+        self._pauses = pauses
         self._outbox = outbox
         self._flow = flow
         self._metrics = metrics
@@ -46,8 +49,9 @@ class Reports:
         """Reply with the groups of which an identity may know."""
         numbers = self._metrics.read()
         report = groups_report(
-            self._machine, self._dispatcher, self._sessions, self._members, numbers, now
-        )
+            self._machine, self._dispatcher, self._sessions, self._members, self._pauses, numbers,
+            now,
+        )  # fmt: skip
         if self._authorization.is_on:
             shows = self._authorization.shows_group
             groups = tuple(each for each in report.groups if shows(identity, each.name))

@@ -8,16 +8,18 @@ broker's own: watches, and the report of its groups. A reply leaves after the co
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 
 from understudy_broker.core.authorization import Authorization, stamped, whose
 from understudy_broker.core.config import BrokerConfig
+from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.flow_control import (
     LIGHT_BYTES_MAX,
     FlowControl,
     bytes_of,
     reply_bytes,
 )
+from understudy_broker.core.members import Members
 from understudy_broker.core.metrics import Metrics, ParkReason
 from understudy_broker.core.outbox import Outbox
 from understudy_broker.core.own_slots import OwnSlots
@@ -26,7 +28,8 @@ from understudy_broker.core.quarantine import Quarantine
 from understudy_broker.core.quotas import AGAIN_MS, Quotas
 from understudy_broker.core.reply_coalescer import may_be_delayed
 from understudy_broker.core.reports import Reports
-from understudy_broker.core.search_queue import Search, SearchQueue
+from understudy_broker.core.search_queue import Search, Searched
+from understudy_broker.core.searches import Searches
 from understudy_broker.core.sessions import Session, Sessions
 from understudy_broker.core.watches import Watches
 from understudy_broker.protocol.messages import (
@@ -44,20 +47,14 @@ from understudy_broker.protocol.messages import (
 from understudy_broker.protocol.placement import own_command
 from understudy_store.addresses import slot_of_address
 from understudy_store.commands import (
-    CallSearch,
     PromiseAnnounce,
     PromiseGet,
     PromiseOccur,
-    PromisePurge,
     PromiseRegisterListener,
-    PromiseSearch,
     PromiseSupersede,
     Reply,
     ScheduleCreate,
-    ScheduleSearch,
-    StatsGet,
     TaskAcquire,
-    TaskAttempts,
     TaskCreate,
     TaskFence,
     TaskFulfill,
@@ -66,7 +63,6 @@ from understudy_store.commands import (
     TaskHeartbeat,
     TaskPreload,
     TaskRelease,
-    TaskSearch,
     TaskSuspend,
 )
 from understudy_store.limits import KIB
@@ -86,11 +82,8 @@ _UNKNOWN_FUNCTION: Final = "UnknownFunctionError:"
 _DONE: Final = Reply(200)
 _CREATED: Final = Reply(201)
 
-#: commands that the engine answers some time after their commit
-_SEARCHES: Final = (
-    *(PromiseSearch, TaskSearch, ScheduleSearch, TaskAttempts, CallSearch),
-    *(PromisePurge, StatsGet),
-)
+#: commands that are answered some time after their commit
+_SEARCHES: Final = frozenset(get_args(Searched))
 
 
 class RequestHandlers:
@@ -99,7 +92,9 @@ class RequestHandlers:
     def __init__(
         self,
         machine: Machine,
+        dispatcher: Dispatcher,
         sessions: Sessions,
+        members: Members,
         outbox: Outbox,
         watches: Watches,
         progress: ProgressBook,
@@ -107,8 +102,7 @@ class RequestHandlers:
         quarantine: Quarantine,
         metrics: Metrics,
         own: OwnSlots,
-        searches: SearchQueue,
-        reports: Reports,
+        searches: Searches,
         authorization: Authorization,
         quotas: Quotas,
         config: BrokerConfig,
@@ -128,7 +122,10 @@ class RequestHandlers:
         self._authorization = authorization
         self._has_keys = authorization.is_on
         self._quotas = quotas
-        self._reports = reports
+        self._reports = reports = Reports(
+            machine, dispatcher, sessions, members, searches.pauses, outbox, flow, metrics,
+            authorization, quotas,
+        )  # fmt: skip
         self._delays_replies = config.reply_delay_ms > 0
         # Any, because each method takes the command of its own row.
         self._handlers: dict[type[Any], Callable[[Session, int, Any, int], None]] = {
@@ -141,7 +138,6 @@ class RequestHandlers:
             PromiseRegisterListener: self._register_listener,
             FunctionsGet: reports.functions,
             TaskPreload: self._preload,
-            **dict.fromkeys(_SEARCHES, self._search),
             TaskCreate: self._apply_for_own_pid,
             TaskAcquire: self._apply_for_own_pid,
             TaskHeartbeat: self._apply_for_own_pid,
@@ -178,6 +174,10 @@ class RequestHandlers:
                     return
         if type(own) is GroupsGet:
             self._reports.groups(session, corr, identity, now)
+            return
+        if type(own) in _SEARCHES:
+            searched = cast("Searched", own)
+            self._searches.ask(Search(session, corr, searched, now, identity))
             return
         self._handlers.get(type(own), self._apply)(session, corr, own, now)
 
@@ -349,17 +349,6 @@ class RequestHandlers:
             self._outbox.add_with_read(session.peer, Response(corr, reply), command, now)
         else:
             self._outbox.reply(session.peer, Response(corr, reply))
-
-    def _search(self, session: Session, corr: int, command: Any, now: int) -> None:
-        """Let the machine check a search; the engine answers it some time after the commit."""
-        reply = self._machine.apply(command, now)
-        if reply.ok:
-            refusal = self._searches.admit(session.peer)
-            if refusal is None:
-                self._outbox.add_search(Search(session, corr, command, now))
-                return
-            reply = Reply(429, refusal)
-        self._outbox.reply(session.peer, Response(corr, reply))
 
     # Watches -------------------------------------------------------------------------------------
 

@@ -92,6 +92,7 @@ class Retention:
             self._kinds = (*self._kinds, STRAYS)
             between.on_root = self.told
         self._rules: RetentionRules = config.retention
+        self._audit = config.audit
         self._archives = config.archive is not None
         self._machine = machine
         self._outbox = outbox
@@ -221,6 +222,8 @@ class Retention:
                 self._end_pass(self._cursors[self._kinds[self._kind]])
                 self._on_purged(search)
                 reply = Reply(200, purged=done, cursor=cursor)
+                if self._audit is not None:
+                    self._audit.ended(search.session, search.identity, search.command, reply, now)
                 self._outbox.reply(search.session.peer, Response(search.corr, reply))
 
     def _here(self, kind: str, graph: EndedGraph) -> EndedGraph:

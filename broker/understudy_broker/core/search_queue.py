@@ -5,6 +5,8 @@ commit waits for it. It begins once the batch of its step is committed, so it se
 has asked for before. Its reply is a message of its own, which may come after the replies to later
 requests.
 
+A change of the pauses (`core.pauses`) is one of them: the store is to keep a text for it.
+
 One search is under way at a time. Peers take turns, so one that asks for many delays the others by
 one search each. A peer that does not read what it is sent is passed over until it does.
 """
@@ -13,12 +15,34 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 import msgspec
 
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.sessions import Session
-from understudy_store.commands import ReadCommand
+from understudy_broker.protocol.messages import GroupPause
+from understudy_store.commands import (
+    CallSearch,
+    PromisePurge,
+    PromiseSearch,
+    ScheduleSearch,
+    StatsGet,
+    TaskAttempts,
+    TaskSearch,
+)
+
+#: what the engine, or the store, is asked some time after the commit
+Searched: TypeAlias = (
+    PromiseSearch
+    | TaskSearch
+    | TaskAttempts
+    | CallSearch
+    | ScheduleSearch
+    | PromisePurge
+    | StatsGet
+    | GroupPause
+)
 
 
 class Search(msgspec.Struct, frozen=True, gc=False):
@@ -28,12 +52,15 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     ----------
     now
         The time to project to, epoch milliseconds.
+    identity
+        Who asks, where the broker has keys.
     """
 
     session: Session
     corr: int
-    command: ReadCommand
+    command: Searched
     now: int
+    identity: str | None = None
 
 
 class SearchQueue:

@@ -25,7 +25,7 @@ from understudy_broker.keys.errors import RightsError
 from understudy_broker.keys.quota import NO_QUOTA, Quota, parse_quota
 
 #: the commands of operators that a role may name in `admin`
-ADMIN_COMMANDS: Final = ("groups", "tasks", "halt", "continue", "retry", "purge")
+ADMIN_COMMANDS: Final = ("groups", "tasks", "halt", "continue", "retry", "purge", "pause")
 #: entries in one list of a role, and characters of one of them
 ENTRIES_MAX: Final = 1_000
 ENTRY_CHARS_MAX: Final = 255

@@ -190,6 +190,7 @@ def _merge_groups(one: GroupInfo, other: GroupInfo) -> GroupInfo:
         one.queued + other.queued,
         max(one.waiting_ms, other.waiting_ms),
         tuple((name, version, count) for (name, version), count in unserved.items()),
+        tuple({each.function: each for each in one.pauses + other.pauses}.values()),
     )
 
 

@@ -89,6 +89,47 @@ class FunctionsGet(Message, tag="functions.get", frozen=True):
     after: tuple[str, int] | None = None
 
 
+class GroupPause(Message, tag="group.pause", frozen=True):
+    """Pause a group or one of its functions, or let it go on: status 200, also if it is so already.
+
+    Tasks that are paused wait, and so do those that would be resumed. What runs goes on until it
+    waits or ends. The broker keeps pauses in its store. All brokers of a deployment are asked.
+
+    Attributes
+    ----------
+    function
+        The name of the function; empty: the whole group.
+    paused
+        False: let it go on.
+    reason
+        For people to see.
+    """
+
+    group: str
+    function: str = ""
+    paused: bool = True
+    reason: str = ""
+
+
+class PauseInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A pause of a group.
+
+    Attributes
+    ----------
+    function
+        The paused function; empty: the whole group.
+    since
+        Epoch milliseconds.
+    by
+        The identity that asked for it; empty: the broker asks for no keys.
+    """
+
+    function: str
+    since: int
+    reason: str = ""
+    by: str = ""
+
+
 class FunctionInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A function that a node of a group has, with its JSON schema as JSON (`{}`: anything)."""
 
@@ -138,7 +179,7 @@ class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A group: its nodes and its queued tasks, the oldest of which has waited for `waiting_ms`.
 
     `unserved` names functions that none of the nodes has: name, version (None: whichever), and the
-    number of tasks that wait for a node that has it.
+    number of tasks that wait for a node that has it. `pauses` says what of it is paused.
     """
 
     name: str
@@ -146,6 +187,7 @@ class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     queued: int
     waiting_ms: int
     unserved: tuple[tuple[str, str | None, int], ...] = ()
+    pauses: tuple[PauseInfo, ...] = ()
 
 
 class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -162,7 +204,13 @@ class GroupsReport(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 #: commands that a peer asks for itself
 OwnCommand: TypeAlias = (
-    StoreCommand | PromiseCreateWatched | PromiseWatch | PromiseUnwatch | GroupsGet | FunctionsGet
+    StoreCommand
+    | PromiseCreateWatched
+    | PromiseWatch
+    | PromiseUnwatch
+    | GroupsGet
+    | GroupPause
+    | FunctionsGet
 )
 
 

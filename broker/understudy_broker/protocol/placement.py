@@ -12,6 +12,7 @@ from understudy_broker.protocol.messages import (
     AnyCommand,
     Delegated,
     FunctionsGet,
+    GroupPause,
     GroupsGet,
     OwnCommand,
     PromiseCreateWatched,
@@ -37,7 +38,7 @@ from understudy_store.slots import shared_out as places_shared_out
 #: commands that concern all brokers: no id says which
 FOR_ALL: Final = (
     *(PromiseSearch, TaskSearch, CallSearch, PromisePurge, ScheduleSearch, StatsGet),
-    *(GroupsGet, TaskHeartbeat),
+    *(GroupsGet, GroupPause, TaskHeartbeat),
 )
 #: A map that says more is nonsense, and no later one could be newer.
 VERSION_MAX: Final = 2**53

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from understudy_broker.core.core import BrokerCore
+from understudy_broker.core.pauses import Fact
 from understudy_broker.server.archive import append, lines
 from understudy_store.commands import Reply
 from understudy_store.errors import StoreFailedError
@@ -41,7 +42,9 @@ class Searches:
     def begin(self) -> None:
         """Begin the next search, if there is one and none is under way."""
         read = None if self._core.held else self._core.searches.take()
-        if read is not None:
+        if isinstance(read, Fact):
+            self._store.keep_fact(read.key, read.text, self._on_done)
+        elif read is not None:
             self._store.search(read, self._core.config.search_ms / 1000, self._on_done)
 
     def take_answer(self) -> None:

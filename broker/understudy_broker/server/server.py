@@ -54,6 +54,7 @@ from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event
 from understudy_broker.core.outbox import Frame
+from understudy_broker.core.pauses import PAUSES
 from understudy_broker.keys.peer_keys import PeerKeys
 from understudy_broker.monitoring.address import Place
 from understudy_broker.monitoring.listener import Listener, MonitoringListenError, bind
@@ -119,6 +120,7 @@ class Server:
         self._audit = config.audit
         #: called after each turn, to have what is to be audited be written
         self.on_turn: Callable[[], None] | None = None
+        self._core.searches.pauses.restore(store.fact(PAUSES))
         self._core.start(snapshot, self._clock(), self._clock.ahead_ms)
         #: None: no other broker has the store open
         self._sharing: Sharing | None = None

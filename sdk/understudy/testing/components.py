@@ -21,6 +21,7 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.core import BrokerCore
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.outbox import Frame
+from understudy_broker.core.pauses import Fact
 from understudy_broker.link.session import LinkSession
 from understudy_broker.protocol.frames import decode_to_peer
 from understudy_broker.protocol.messages import (
@@ -34,6 +35,7 @@ from understudy_broker.protocol.messages import (
     ToPeer,
     Welcome,
 )
+from understudy_store.commands import Reply
 from understudy_store.engines.base import SOLE_EPOCH, Read
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.machine import Machine, MachineConfig
@@ -112,7 +114,10 @@ class Broker:
                 replies = self.engine.commit(batch.changes, reads, SOLE_EPOCH)
                 self._send(core.committed(batch, replies))
             read = core.searches.take()
-            if read is not None:
+            if isinstance(read, Fact):
+                self.engine.put_fact(read.key, read.text)
+                core.searches.answered(Reply(200))
+            elif read is not None:
                 core.searches.answered(self.engine.search(read, core.config.search_ms / 1000))
             elif batch is None and (step.due_at is None or step.due_at > now):
                 return

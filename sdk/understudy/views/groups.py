@@ -20,6 +20,15 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
                     {"function": name, "version": version, "queued": count}
                     for name, version, count in group.unserved
                 ],
+                "pauses": [
+                    {
+                        "function": pause.function or None,
+                        "since": pause.since,
+                        "reason": pause.reason,
+                        "by": pause.by or None,
+                    }
+                    for pause in group.pauses
+                ],
                 "nodes": [
                     {
                         "name": node.name,

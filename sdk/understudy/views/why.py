@@ -13,7 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from understudy.obstacles import halt_text, lacks_text, retry_text, why_queued
+from understudy.obstacles import (
+    halt_text,
+    lacks_text,
+    paused_text,
+    resume_command,
+    retry_text,
+    why_queued,
+)
 from understudy.views.call_graph import Node
 from understudy.views.progress import progress_text
 from understudy.views.records import failure, node_of, without_id
@@ -22,6 +29,7 @@ from understudy_store.addresses import InvalidAddressError, parse_target
 from understudy_store.progress import ProgressRecord
 from understudy_store.records import (
     DETACHED,
+    HEADER_FUNCTION,
     LOCAL,
     PENDING,
     PROMISE_WORDS,
@@ -297,6 +305,11 @@ class _Walk:
             return Reason(f"is not due before {clock_time(due_at)}, in {duration(due_at - now)}")
         name = Node(record).group or task.target
         group = self._groups.get(name)
+        if group is not None:
+            for pause in group.pauses:
+                if pause.function in ("", record.param.headers.get(HEADER_FUNCTION, "")):
+                    text = f"waits in the queue: {paused_text(name, pause)}"
+                    return Reason(text, resume_command(name, pause))
         if (why := why_queued(record, self._facts.report)) is not None:
             starts = group is None or not group.nodes
             start = f"understudy node app:runtime --group {shlex.quote(name)}"
@@ -331,6 +344,10 @@ def explain_group(name: str, facts: Facts) -> Explanation:
     if not nodes:
         text = f"no node serves the group, and {_tasks(queued)}"
         reasons.append(Reason(text, f"understudy node app:runtime --group {shlex.quote(name)}"))
+    if group is not None:
+        reasons += [
+            Reason(paused_text(name, pause), resume_command(name, pause)) for pause in group.pauses
+        ]
     if group is not None and nodes:
         reasons += _of_nodes(group)
         for function, version, count in group.unserved:

@@ -152,14 +152,14 @@ class Engine(Protocol):
         """Return the text that `put_fact` has kept under `key`; None if there is none."""
 
     def put_fact(self, key: str, text: str) -> None:
-        """Keep a text of the store's owner, durable on return. Called before any `commit`.
+        """Keep a text of the store's owner, durable on return; before commits or beside them.
 
-        The engine has no opinion about its meaning.
+        The engine has no opinion about its meaning. Brokers that share a database share the texts.
 
         Raises
         ------
         StoreError
-            It was not kept; an engine over a database that brokers share keeps no such texts.
+            It was not kept.
         """
 
     def find(self, ids: Collection[str]) -> list[Row]:

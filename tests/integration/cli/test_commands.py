@@ -78,7 +78,10 @@ def test_tree_and_groups_name_a_group_without_nodes(cli: Cli) -> None:
     [reason] = call(cli, "why", "lost-1")["reasons"]
     assert reason["ids"] != ["lost-1"]
     assert cli("why", "nobody")[1].startswith("Group nobody: 0 nodes, 1 task waits, the oldest for")
-    assert cli("why", "g")[1].startswith("Group g: 1 node; nothing keeps its calls")
+    # After a second it also says that lost-1 waits for others.
+    assert re.match(
+        r"Group g: 1 node(; nothing keeps its calls|\.\n  1 call waits for)", cli("why", "g")[1]
+    )
     code, _, error = cli("why", "nothing")
     assert code == 1
     assert "neither a call nor a group 'nothing'" in error
@@ -89,6 +92,38 @@ def test_tree_and_groups_name_a_group_without_nodes(cli: Cli) -> None:
     assert node["concurrency"] == 32
     assert re.search(r"\bg-1 .* \d+/32 ", out), out
     assert groups["nobody"]["queued"] == 1
+
+
+def test_a_group_and_a_function_are_paused_and_go_on(cli: Cli) -> None:
+    code, out, _ = cli("groups", "pause", "g", "--reason", "the bank is down")
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "group g is paused; in the group 0 tasks wait",
+            "To let it go on: understudy groups resume g",
+        ],
+    )
+    assert call(cli, "groups", "pause", "g", "--function", "greet")["function"] == "greet"
+    cli("invoke", "paused-1", "greet", "--target", "g", "--arg", "ann")
+    code, why, _ = cli("why", "paused-1")
+    assert re.search(r"waits in the queue: group g is paused since .* \(the bank is down\)", why)
+    assert "    → understudy groups resume g" in why.splitlines()
+    shown = cli("groups")[1]
+    assert re.search(r"\ngroup g is paused since .*: understudy groups resume g\n", shown)
+    [group] = [each for each in call(cli, "groups")["groups"] if each["name"] == "g"]
+    reasons = [(each["function"], each["reason"]) for each in group["pauses"]]
+    assert reasons == [(None, "the bank is down"), ("greet", "")]
+
+    code, out, _ = cli("groups", "resume", "g")
+    assert out.splitlines()[0] == "group g goes on; in the group 1 task waits"
+    assert "Still: function greet of group g is paused" in out.splitlines()[1]
+    assert "→ understudy groups resume g --function greet" in cli("why", "g")[1]
+    assert call(cli, "invoke", "other-1", "order", "--target", "g", "--wait")["state"] == "resolved"
+    assert call(cli, "promises", "get", "paused-1")["state"] == "pending"
+    assert cli("groups", "resume", "g", "--function", "greet")[0] == 0
+    assert call(cli, "invoke", "paused-1", "greet", "--target", "g", "--arg", "ann", "--wait")
+    code, _, error = cli("groups", "pause", "no/group")
+    assert (code, "group" in error) == (3, True)
 
 
 def test_a_promise_is_created_and_settled_once(cli: Cli) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
 from tests.unit.store.samples import row, settled, targeted
 from understudy_store.changes import Changes
+from understudy_store.commands import Reply
 from understudy_store.engines.base import SOLE_EPOCH
 from understudy_store.engines.memory import MemoryEngine
 from understudy_store.errors import StoreClosedError, StoreError
@@ -45,6 +47,32 @@ def test_no_fact_is_put_while_the_store_is_at_work(store: Store) -> None:
     with pytest.raises(StoreError, match="is at work: placement stays as it is"):
         store.put_fact("placement", "two")
     assert store.fact("placement") == "one"
+
+
+def test_a_fact_is_kept_beside_commits(store: Store) -> None:
+    store.commit_here(Changes(5, inserted=[row("p")]), [])
+    kept: Queue[object] = Queue()
+    store.keep_fact("pauses", "one", kept.put)
+    store.keep_fact("pauses", "two", kept.put)
+    store.commit_here(Changes(6, inserted=[row("q")]), [])
+    assert [kept.get(timeout=10), kept.get(timeout=10)] == [Reply(200), Reply(200)]
+    assert store.fact("pauses") == "two"
+
+
+def test_a_fact_that_cannot_be_kept_is_refused_and_the_store_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_key: str, _text: str) -> None:
+        raise StoreError("no room")
+
+    engine = MemoryEngine()
+    monkeypatch.setattr(engine, "put_fact", fail)
+    store = Store(engine)
+    kept: Queue[object] = Queue()
+    store.keep_fact("pauses", "one", kept.put)
+    assert kept.get(timeout=10) == Reply(503, "pauses could not be kept: no room")
+    store.commit_here(Changes(5, inserted=[row("p")]), [])
+    store.close()
 
 
 def test_a_closed_store_has_no_facts(store: Store) -> None:

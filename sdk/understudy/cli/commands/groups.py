@@ -1,16 +1,20 @@
-"""``understudy groups``: groups, nodes and queues."""
+"""``understudy groups``: groups, nodes and queues; pauses of groups and functions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from understudy.cli import completion
 from understudy.cli.options import AsJson, Url
 from understudy.cli.printing import out, printable_line
 
 if TYPE_CHECKING:
-    from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo
+    from collections.abc import Iterable
+
+    from understudy_broker.protocol.messages import GroupInfo, GroupsReport, NodeInfo, PauseInfo
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -18,9 +22,19 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 _NAMES_MAX: Final = 4
 
 
-@app.command()
-def groups(as_json: AsJson = False, url: Url = None) -> int:
-    """Show the groups, their nodes and their queues.
+Group = Annotated[
+    str,
+    typer.Argument(metavar="GROUP", help="The group.", autocompletion=completion.groups),
+]
+FunctionName = Annotated[
+    str | None,
+    typer.Option("--function", "-f", metavar="NAME", help="Only this function of the group."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def groups(context: typer.Context, as_json: AsJson = False, url: Url = None) -> int:
+    """Show the groups, their nodes and their queues; pause them, and let them go on.
 
     \b
     PID      the node's process id on its host, for kill
@@ -36,7 +50,10 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
     Examples:
       understudy groups
       understudy groups --json | jq '.groups[] | {name, queued}'
+      understudy groups pause shop --reason 'the bank is down'
     """
+    if context.invoked_subcommand is not None:
+        return 0
     from understudy.cli.client import Client
     from understudy.cli.json_data import print_json
     from understudy.views.groups import groups_json
@@ -48,6 +65,89 @@ def groups(as_json: AsJson = False, url: Url = None) -> int:
     else:
         out(groups_text(report))
     return 0
+
+
+@app.command()
+def pause(
+    group: Group,
+    function: FunctionName = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why, for people to see.", show_default=False)
+    ] = "",
+    as_json: AsJson = False,
+    url: Url = None,
+) -> int:
+    """Give no more calls of a group to its nodes, or of one of its functions.
+
+    Calls are still taken, and wait. What runs goes on until it ends or waits for something; then it
+    waits, too. Deadlines still count. The pause lasts, also when brokers are started anew, until it
+    is ended by understudy groups resume.
+
+    --json prints one object.
+
+    \b
+    Examples:
+      understudy groups pause shop
+      understudy groups pause shop --function charge --reason 'the bank is down'
+    """
+    return _set(group, function, reason, as_json=as_json, url=url, paused=True)
+
+
+@app.command()
+def resume(
+    group: Group, function: FunctionName = None, as_json: AsJson = False, url: Url = None
+) -> int:
+    """Let a group go on, or one of its functions.
+
+    A function that was paused by itself stays paused when its group goes on.
+
+    --json prints one object.
+
+    \b
+    Examples:
+      understudy groups resume shop
+      understudy groups resume shop --function charge
+    """
+    return _set(group, function, "", as_json=as_json, url=url, paused=False)
+
+
+def _set(
+    group: str, function: str | None, reason: str, *, as_json: bool, url: str | None, paused: bool
+) -> int:
+    from understudy.cli.client import Client
+    from understudy.cli.json_data import print_json
+    from understudy_broker.protocol.messages import GroupPause
+
+    with Client(url) as client:
+        client.command(GroupPause(group, function or "", paused, reason))
+        found = next((each for each in client.groups().groups if each.name == group), None)
+    queued = 0 if found is None else found.queued
+    left = () if found is None else found.pauses
+    if as_json:
+        fields = {"group": group, "function": function, "paused": paused, "queued": queued}
+        print_json(fields)
+        return 0
+    what = f"group {group}" if function is None else f"function {function} of group {group}"
+    tasks = "1 task waits" if queued == 1 else f"{queued:,} tasks wait"
+    if paused:
+        option = "" if function is None else f" --function {quote(function)}"
+        out(f"{printable_line(what)} is paused; in the group {tasks}")
+        out(f"To let it go on: understudy groups resume {quote(group)}{option}")
+        return 0
+    out(f"{printable_line(what)} goes on; in the group {tasks}")
+    for line in _paused(group, left):
+        out(f"Still: {line}")
+    return 0
+
+
+def _paused(group: str, pauses: Iterable[PauseInfo]) -> list[str]:
+    """Describe what of a group is paused, and what ends it."""
+    from understudy.obstacles import paused_text, resume_command
+
+    return [
+        printable_line(f"{paused_text(group, each)}: {resume_command(group, each)}")
+        for each in pauses
+    ]
 
 
 def groups_text(report: GroupsReport) -> str:
@@ -64,7 +164,8 @@ def groups_text(report: GroupsReport) -> str:
     headers = ("GROUP", "NODE", "HOST", "PID", "RUNNING", "QUEUED", "WAITING", "SERVES")
     rows = [row for group in report.groups for row in _rows(group)]
     lines = [table(headers, rows, width=terminal_width(), elastic=("SERVES", "HOST"))]
-    below = [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
+    below = [line for group in report.groups for line in _paused(group.name, group.pauses)]
+    below += [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
     below += [line for group in report.groups if group.nodes for line in _lacking(group)]
     if left_out := report.counters.get("groups_left_out"):
         below.append(f"{left_out:,} groups more, which have no nodes and fewer tasks")

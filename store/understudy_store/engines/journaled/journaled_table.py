@@ -119,7 +119,7 @@ class JournaledTable:
 
     def load(self) -> Snapshot:
         """Return all that a machine needs to go on."""
-        with self._append_lock, self._locked_table():
+        with self._append_lock, self.between_writes():
             self._write_memtables()
             return self._table.load()
 
@@ -164,7 +164,7 @@ class JournaledTable:
                     self._commit(changes)
                 if not reads:
                     return []
-                with self._locked_table():
+                with self.between_writes():
                     self._write_memtables()
                     return self._table.answer(reads)
 
@@ -227,7 +227,7 @@ class JournaledTable:
             if self.failure is not None:
                 raise self.failure
             with self._noting_failure():
-                with self._locked_table():
+                with self.between_writes():
                     self._write_memtables()
                 given = give()
         self.forget(slots)
@@ -250,7 +250,7 @@ class JournaledTable:
             if not self._log.takes(data):
                 self._commit_to_table(changes)
                 return
-            with self._locked_table():
+            with self.between_writes():
                 self._write_sealed()
                 self._seal()
             self._flush_now.set()
@@ -269,7 +269,7 @@ class JournaledTable:
 
     def _commit_to_table(self, changes: Changes) -> None:
         """Write a commit that is too large for the log straight to the table, after all others."""
-        with self._locked_table():
+        with self.between_writes():
             self._write_memtables()
             memtable = self.view.passing_by(changes)
             # It has a number too, and the log is empty but for records that no longer count.
@@ -317,8 +317,8 @@ class JournaledTable:
         return True
 
     @contextmanager
-    def _locked_table(self) -> Iterator[None]:
-        """Hold the table lock; a follower that holds it makes haste."""
+    def between_writes(self) -> Iterator[None]:
+        """Hold the table, to which nobody else writes meanwhile; a follower at it makes haste."""
         self._table_wanted.set()
         with self._table_lock:
             yield

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
+from typing import TypeVar
 
 from understudy_store.changes import Changes, Snapshot
 from understudy_store.commands import Reply
@@ -28,6 +29,8 @@ from understudy_store.engines.postgres.takeover import give_orphans
 from understudy_store.engines.postgres.writer import Writer, check_complete, resign
 from understudy_store.errors import StoreError, StoreFencedError
 from understudy_store.records import Row
+
+T = TypeVar("T")
 
 
 class PostgresEngine:
@@ -101,21 +104,18 @@ class PostgresEngine:
     @property
     def identity(self) -> str:
         """See `SharedEngine`."""
-        link = Link(self._connector, _nothing_with)
-        try:
-            row = link.run(lambda c: c.execute(self._statements.identity).fetchone())
-        finally:
-            link.close()
+        row = _once(self._connector, lambda c: c.execute(self._statements.identity).fetchone())
         assert row is not None
         return str(row[0])
 
     def fact(self, key: str) -> str | None:
-        del key
-        return None
+        wanted = {"key": key}
+        row = _once(self._connector, lambda c: c.execute(self._statements.fact, wanted).fetchone())
+        return None if row is None else str(row[0])
 
     def put_fact(self, key: str, text: str) -> None:
-        del text
-        raise StoreError(f"a store over PostgreSQL keeps no {key} of a single broker")
+        values = {"key": key, "text": text}
+        _once(self._connector, lambda c: c.execute(self._statements.put_fact, values))
 
     def find(self, ids: Collection[str]) -> list[Row]:
         return self.journaled.find(ids)
@@ -199,6 +199,15 @@ class PostgresEngine:
 
     def _check(self, connection: Connection) -> None:
         check_complete(connection, self._statements, self._writer, self._log.acknowledged)
+
+
+def _once(connector: Connector, act: Callable[[Connection], T]) -> T:
+    """Call `act` with a connection of its own."""
+    link = Link(connector, _nothing_with)
+    try:
+        return link.run(act)
+    finally:
+        link.close()
 
 
 def _nothing() -> None:

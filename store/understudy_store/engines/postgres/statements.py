@@ -135,6 +135,11 @@ class Statements:
         self.name_deployment = (
             f"insert into {s}.meta (key, value) values ('deployment', %(deployment)s)"
         )
+        self.fact = f"select value from {s}.meta where key = 'owner.' || %(key)s"
+        self.put_fact = (
+            f"insert into {s}.meta (key, value) values ('owner.' || %(key)s, %(text)s) "
+            "on conflict (key) do update set value = excluded.value"
+        )
         self.is_shared = f"select 1 from {s}.meta where key = 'shared'"
         self.mark_shared = (
             f"insert into {s}.meta (key, value) values ('shared', '1') on conflict do nothing"

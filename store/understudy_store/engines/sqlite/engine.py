@@ -159,11 +159,11 @@ class SqliteEngine:
         return self.journaled.load()
 
     def fact(self, key: str) -> str | None:
-        with self._database.transaction() as driver:
+        with self.journaled.between_writes(), self._database.transaction() as driver:
             return facts.get(driver, key)
 
     def put_fact(self, key: str, text: str) -> None:
-        with self._database.transaction() as driver:
+        with self.journaled.between_writes(), self._database.transaction() as driver:
             facts.put(driver, key, text)
 
     def find(self, ids: Collection[str]) -> list[Row]:

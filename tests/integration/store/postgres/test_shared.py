@@ -55,6 +55,17 @@ def schedule(id_: str) -> ScheduleRecord:
     return ScheduleRecord(id_, "* * * * *", "x", 1, EMPTY, {}, 1, 0, None)
 
 
+def test_brokers_share_facts_which_last(join: Join) -> None:
+    first, second = join("a"), join("b")
+    assert first.fact("pauses") is None
+    first.put_fact("pauses", "one")
+    second.put_fact("pauses", "two")
+    assert (first.fact("pauses"), first.fact("now")) == ("two", None)
+    first.close()
+    second.close()
+    assert join("c").fact("pauses") == "two"
+
+
 # ---- who has what -------------------------------------------------------------------------------
 
 

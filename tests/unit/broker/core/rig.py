@@ -10,6 +10,7 @@ from understudy_broker.core.core import BrokerCore, Step
 from understudy_broker.core.dispatcher import Dispatcher
 from understudy_broker.core.events import Event
 from understudy_broker.core.outbox import Batch
+from understudy_broker.core.pauses import Fact
 from understudy_broker.protocol.frames import decode_to_peer, encode
 from understudy_broker.protocol.messages import (
     PROTOCOL_VERSION,
@@ -165,6 +166,10 @@ class Rig:
         read = self.core.searches.take()
         if read is None:
             return False
+        if isinstance(read, Fact):
+            self.engine.put_fact(read.key, read.text)
+            self.core.searches.answered(Reply(200))
+            return True
         self.core.searches.answered(self.engine.search(read, self.core.config.search_ms / 1000))
         return True
 

@@ -13,11 +13,18 @@ from understudy_broker.audit.repeats import WINDOW_MS
 from understudy_broker.core import audit_trail
 from understudy_broker.core.audit_trail import RECORDS_MAX, REFUSALS_MAX, AuditTrail
 from understudy_broker.keys.grants import EVERYTHING, NOTHING, Names
-from understudy_broker.protocol.messages import Delegated, PromiseWatch, Refused, Welcome
+from understudy_broker.protocol.messages import (
+    Delegated,
+    GroupPause,
+    PromiseWatch,
+    Refused,
+    Welcome,
+)
 from understudy_store.commands import (
     PromiseCancel,
     PromiseCreate,
     PromiseGet,
+    PromisePurge,
     PromiseSettle,
     ScheduleDelete,
     TaskContinue,
@@ -99,6 +106,33 @@ def test_what_changes_something_from_outside_is_noted_without_values(
         ("schedule.delete", "s", 404),
     ]
     assert all(each["identity"] == "callers" for each in found)
+
+
+def test_a_command_that_ends_later_is_noted_with_its_end(rig: Rig, trail: AuditTrail) -> None:
+    rig.join(C, "c", kind="client")
+    for id_ in ("p", "q", "q.1"):
+        rig.create(C, id_, target=None)
+        rig.reply(C, PromiseSettle(id_, "resolved"))
+    trail.take()
+    rig.now += 5
+    for command in (
+        PromisePurge(rig.now, prefix="q", dry_run=True),
+        PromisePurge(rig.now, prefix="q"),
+        GroupPause("g", "f", reason="secret"),
+        GroupPause("g", paused=False),
+        GroupPause("no/group"),
+    ):
+        rig.ask(C, command)
+        rig.turn()
+    found = [details for what, details in told(trail) if what == "command"]
+    assert "secret" not in str(found)
+    keys = ("identity", "command", "id", "prefix", "function", "paused", "status", "purged")
+    assert [tuple(each.get(key) for key in keys) for each in found] == [
+        ("callers", "promise.purge", None, "q", None, None, 200, 2),
+        ("callers", "group.pause", "g", None, "f", True, 200, None),
+        ("callers", "group.pause", "g", None, None, False, 200, None),
+        ("callers", "group.pause", "no/group", None, None, True, 400, None),
+    ]
 
 
 def test_a_node_that_parks_its_own_task_is_nobody_from_outside(rig: Rig, trail: AuditTrail) -> None:

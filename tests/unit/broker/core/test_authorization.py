@@ -16,6 +16,7 @@ from understudy_broker.protocol.messages import (
     Attach,
     Delegated,
     FunctionsGet,
+    GroupPause,
     GroupsGet,
     Invoke,
     PromiseCreateWatched,
@@ -120,6 +121,7 @@ ROWS: list[tuple[AnyCommand, dict[str, Any]]] = [
     (TaskHalt("a/1"), {"admin": frozenset({"halt"})}),
     (TaskContinue("a/1"), {"admin": frozenset({"continue"})}),
     (TaskRetry("a/1"), {"admin": frozenset({"retry"})}),
+    (GroupPause("a-g"), {"admin": frozenset({"pause"})}),
     (
         ScheduleCreate("a/s", "* * * * *", "b/{timestamp}", 1, promise_tags=CALL),
         {"schedule": names("a/"), "ids": names("b/"), "call": names("g")},
@@ -128,11 +130,9 @@ ROWS: list[tuple[AnyCommand, dict[str, Any]]] = [
         ScheduleCreate("a/s", "* * * * *", "{id}.{timestamp}", 1),
         {"schedule": names("a/"), "ids": names("a/s")},
     ),
-    (ScheduleGet("a/s"), {"schedule": names("a/")}),
-    (ScheduleDelete("a/s"), {"schedule": names("a/")}),
+    *[(kind("a/s"), {"schedule": names("a/")}) for kind in (ScheduleGet, ScheduleDelete)],
     (ScheduleSearch("a/"), {"schedule": names("a/")}),
-    (FunctionsGet("g"), {"call": names("g")}),
-    (FunctionsGet("g"), {"serve": names("g")}),
+    *[(FunctionsGet("g"), {right: names("g")}) for right in ("call", "serve")],
 ]
 
 

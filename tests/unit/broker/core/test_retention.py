@@ -8,6 +8,7 @@ from tests.unit.broker.core.rig import Rig
 from understudy_broker.core.retention import FIRST_MS, IDLE_MS, WHOLE_MS
 from understudy_broker.core.survey import survey
 from understudy_store.commands import PromiseGet, PromisePurge, PromiseSearch, PromiseSettle
+from understudy_store.engines.base import Read
 from understudy_store.records import RetentionRules
 
 C = b"peer-c"
@@ -72,7 +73,7 @@ def test_peers_searches_go_first_and_slices_have_pauses() -> None:
     while rig.step().batch is not None:
         rig.commit()
     read = rig.core.searches.take()
-    assert read is not None
+    assert isinstance(read, Read)
     assert isinstance(read.command, PromiseSearch)
     rig.core.searches.answered(rig.engine.search(read, 1))
     sizes = []
