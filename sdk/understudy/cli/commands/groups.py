@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from understudy.cli import completion
+from understudy.cli.errors import UsageError
 from understudy.cli.options import AsJson, Url
 from understudy.cli.printing import out, printable_line
 
@@ -118,6 +119,8 @@ def _set(
     from understudy.cli.json_data import print_json
     from understudy_broker.protocol.messages import GroupPause
 
+    if function == "":
+        raise UsageError("--function has no name; leave it out to concern the whole group")
     with Client(url) as client:
         client.command(GroupPause(group, function or "", paused, reason))
         found = next((each for each in client.groups().groups if each.name == group), None)

@@ -680,6 +680,44 @@ def _paths() -> dict[str, dict[str, Any]]:
                 {"200": _response("The groups.", _ref("Groups")), **_problems(*_ANY)},
             )
         },
+        **_pause_paths(),
+    }
+
+
+def _pause_paths() -> dict[str, dict[str, Any]]:
+    state = {
+        "type": "object",
+        "properties": {
+            "group": _GROUP,
+            "function": {"type": ["string", "null"]},
+            "paused": {"type": "boolean"},
+        },
+        "required": ["group", "function", "paused"],
+    }
+    answers = {"200": _response("It is so.", state), **_problems(*_ANY)}
+    name = {"type": "string", "minLength": 1, "maxLength": 256}
+    parameters = [
+        _path("group", "the group") | {"schema": _GROUP},
+        _query("function", "the function; without it, the whole group", name),
+    ]
+    reason = _query("reason", "why, for people", {"type": "string", "maxLength": 200})
+    return {
+        "/groups/{group}/pause": {
+            "post": _operation_of(
+                "groups.pause",
+                "Give no more calls of a group, or of one of its functions, to nodes",
+                answers,
+                parameters=[*parameters, reason],
+            )
+        },
+        "/groups/{group}/resume": {
+            "post": _operation_of(
+                "groups.resume",
+                "Let a group, or one of its functions, go on",
+                answers,
+                parameters=parameters,
+            )
+        },
     }
 
 

@@ -12,10 +12,12 @@ from understudy.edge.native.exchange import Exchange, Handler, answer
 from understudy.edge.native.functions import Functions, report_of
 from understudy.edge.native.handlers import page_data
 from understudy.edge.native.openapi import Described, document
+from understudy.edge.native.parameters import Parameters
 from understudy.edge.native.paths import path_of
-from understudy.edge.native.problems import of_reply
+from understudy.edge.native.problems import Problem, of_reply
 from understudy.views.groups import groups_json
 from understudy.views.records import schedule_json
+from understudy_broker.protocol.messages import GroupPause
 from understudy_store.commands import (
     ScheduleDelete,
     ScheduleGet,
@@ -142,7 +144,7 @@ class ScheduleHandlers:
 
 
 class GroupHandlers:
-    """Read the groups, and describe the functions that they have."""
+    """Read, pause and resume the groups, and describe the functions that they have."""
 
     def __init__(self, edge: Edge, functions: Functions) -> None:
         self._brokers = edge.brokers
@@ -150,7 +152,12 @@ class GroupHandlers:
 
     def table(self) -> dict[str, dict[str, Handler]]:
         """Return path templates with their handlers by method."""
-        return {"/groups": {"GET": self.list}, "/openapi.json": {"GET": self.describe}}
+        return {
+            "/groups": {"GET": self.list},
+            "/groups/{group}/pause": {"POST": self.pause},
+            "/groups/{group}/resume": {"POST": self.resume},
+            "/openapi.json": {"GET": self.describe},
+        }
 
     async def list(self, exchange: Exchange) -> Response:
         """Read the groups with their nodes, and the brokers' counters."""
@@ -158,6 +165,26 @@ class GroupHandlers:
         report = await report_of(self._brokers)
         self._functions.take(report)
         return answer(groups_json(report))
+
+    async def pause(self, exchange: Exchange) -> Response:
+        """Give no more calls of a group, or of one of its functions, to nodes."""
+        parameters = exchange.parameters("function", "reason")
+        return await self._set(exchange, parameters, paused=True)
+
+    async def resume(self, exchange: Exchange) -> Response:
+        """Let a group, or one of its functions, go on."""
+        return await self._set(exchange, exchange.parameters("function"), paused=False)
+
+    async def _set(self, exchange: Exchange, parameters: Parameters, *, paused: bool) -> Response:
+        await exchange.no_body()
+        group, function = exchange.names["group"], parameters.text("function")
+        if function == "":
+            raise Problem(400, "name the function, or leave it out", parameter="function")
+        reason = (parameters.text("reason") or "") if paused else ""
+        reply = await self._brokers.ask(GroupPause(group, function or "", paused, reason))
+        if not reply.ok:
+            raise of_reply(reply)
+        return answer({"group": group, "function": function, "paused": paused})
 
     async def describe(self, exchange: Exchange) -> Response:
         """Describe this API, with the functions that nodes have now."""

@@ -117,3 +117,17 @@ def test_groups(rig: Rig) -> None:
     groups = {group["name"]: group for group in rig.http.get("/groups").json()["groups"]}
     [node] = groups["shop"]["nodes"]
     assert "fan_out" in node["functions"]
+
+
+def test_a_group_is_paused_and_goes_on(rig: Rig) -> None:
+    answer = rig.http.post("/groups/shop/pause?function=add&reason=why%20not")
+    assert answer.json() == {"group": "shop", "function": "add", "paused": True}
+    waiting = rig.http.post("/calls/shop/add?id=paused-1&wait=10ms", json=[1, 2])
+    assert waiting.status_code == 202
+    groups = {group["name"]: group for group in rig.http.get("/groups").json()["groups"]}
+    [pause] = groups["shop"]["pauses"]
+    assert (pause["function"], pause["reason"]) == ("add", "why not")
+    answer = rig.http.post("/groups/shop/resume?function=add")
+    assert answer.json() == {"group": "shop", "function": "add", "paused": False}
+    assert rig.http.get("/calls/paused-1/result?wait=30s").json() == 3
+    assert rig.http.post("/groups/no%2Fgroup/pause").status_code == 400
