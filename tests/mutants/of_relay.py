@@ -8,6 +8,7 @@ from tests.mutants.mutant import Area, Mutant, drop, swap
 
 _mutant = Area("tests/unit").mutant
 _RELAY: Final = "broker/core/test_relay.py"
+_REFUSALS: Final = "broker/core/test_relay_refusals.py"
 _RETRIES: Final = "broker/core/test_relay_retries.py"
 _MOVES: Final = "broker/core/test_relay_moves.py"
 _HOSTS: Final = "sdk/edge/push/test_allow_list.py"
@@ -15,7 +16,33 @@ _NETWORKS: Final = "sdk/edge/push/test_networks.py"
 _SIGNATURES: Final = "sdk/test_signatures.py"
 _SCHEME: Final = "understudy_broker.core.relay_scheme"
 
+_CARRIERS: Final = "understudy_broker.core.carriers"
+
 MUTANTS: Final[tuple[Mutant, ...]] = (
+    _mutant(
+        "refusals-are-forgotten",
+        None,
+        "a carrier that has refused an address is not asked again",
+        f"{_CARRIERS}.Carrier.refuse",
+        drop("self._refused[address] = None"),
+        _REFUSALS,
+    ),
+    _mutant(
+        "a-refusal-ends-it",
+        None,
+        "another carrier is asked at once",
+        f"{_SCHEME}.RelayScheme.forwarded",
+        swap("if self._carriers.carry_to(delivery):", "if False:"),
+        _REFUSALS,
+    ),
+    _mutant(
+        "refused-by-all-for-ever",
+        None,
+        "what all carriers refuse is tried again, as any failure is",
+        f"{_CARRIERS}.Carriers.next_for",
+        swap("if not each.has_refused(address)] or those:", "if not each.has_refused(address)]:"),
+        _REFUSALS,
+    ),
     _mutant(
         "failed-unblock-acknowledged",
         13,
@@ -87,7 +114,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a-place-takes-all-the-credit",
         None,
         "a place that hangs leaves room for the others",
-        f"{_SCHEME}.Carrier.may_take",
+        f"{_CARRIERS}.Carrier.may_take",
         swap("max(1, left // 2)", "left"),
         _RELAY,
     ),
@@ -95,7 +122,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "carriers-get-what-others-can-deliver",
         None,
         "a carrier that names places gets what is for them, and nothing else",
-        f"{_SCHEME}.RelayScheme.carry",
+        f"{_CARRIERS}.Carrier.carry",
         swap("message.places or message.schemes", "message.schemes"),
         _RELAY,
     ),
@@ -119,7 +146,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "carrier-beyond-its-credit",
         None,
         "no more is in flight than the credit",
-        f"{_SCHEME}.Carrier.room",
+        f"{_CARRIERS}.Carrier.room",
         swap("max(0, self.credit - len(self.in_flight))", "self.credit"),
         _RELAY,
     ),
@@ -135,7 +162,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "answers-to-an-earlier-offer",
         None,
         "an answer ends only the delivery of its version",
-        f"{_SCHEME}.Carrier.end",
+        f"{_CARRIERS}.Carrier.end",
         swap("delivery is None or delivery.version != version", "delivery is None"),
         _RELAY,
     ),

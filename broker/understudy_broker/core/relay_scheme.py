@@ -29,6 +29,10 @@ of a carrier's credit, and always one; so a place that hangs leaves room for the
 the next one that hangs. A place whose receiver has said how long to leave it alone *rests*: it has
 no turns (`place_states`).
 
+A carrier may *refuse* an address, because its own list of hosts or queues does not have it. Then
+another one that carries the place is asked at once, and this one no more, until it says anew what
+it carries. If all of them refuse, the delivery has failed.
+
 What is not perfect
 -------------------
 - A carrier that is alive and never answers keeps its deliveries. Carriers have time limits.
@@ -39,11 +43,12 @@ What is not perfect
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Collection
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final
 
+from understudy_broker.core.carriers import Carrier, Carriers, Delivery, Key, place_of
 from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.events import EventLog
 from understudy_broker.core.metrics import Metrics
@@ -70,52 +75,6 @@ UNCARRIED_MS: Final = 10_000
 UNCARRIED_MAX: Final = 1_024
 #: places that one carrier may name
 PLACES_MAX: Final = 64
-#: schemes of servers with spaces of names: the first of two parts of a path is the space
-SPACED_SCHEMES: Final = frozenset({"amqp", "amqps", "redis", "rediss"})
-
-#: address and id
-Key: TypeAlias = tuple[str, str]
-
-
-def place_of(address: str) -> str:
-    """Return an address without its path, but for the space of names of a queue.
-
-    Examples
-    --------
-    >>> place_of("https://pay.example/hook?a"), place_of("nats://10.0.0.5")
-    ('https://pay.example', 'nats://10.0.0.5')
-    >>> place_of("amqp://mq.internal/orders"), place_of("amqp://mq.internal/shop/orders")
-    ('amqp://mq.internal', 'amqp://mq.internal/shop')
-    """
-    scheme, _, rest = address.partition("://")
-    for end in "?#":
-        rest = rest.partition(end)[0]
-    host, _, path = rest.partition("/")
-    space, slash, _ = path.partition("/")
-    if slash and scheme in SPACED_SCHEMES:
-        return f"{scheme}://{host}/{space}"
-    return f"{scheme}://{host}"
-
-
-class _Delivery:
-    """An offer (without a promise) or an unblock, until it is made or no longer wanted."""
-
-    __slots__ = ("address", "attempts", "id", "next_version", "place", "promise", "version")
-
-    def __init__(self, address: str, id_: str, version: int, promise: PromiseRecord | None) -> None:
-        self.address = address
-        self.place = place_of(address)
-        self.id = id_
-        self.version = version
-        self.promise = promise
-        #: attempts that have failed
-        self.attempts = 0
-        #: while an offer is in flight: the version that is to be offered after it; None: none is
-        self.next_version: int | None = None
-
-    @property
-    def key(self) -> Key:
-        return self.address, self.id
 
 
 class Waiting:
@@ -129,7 +88,7 @@ class Waiting:
     """
 
     def __init__(self) -> None:
-        self._queues: dict[str, OrderedDict[Key, _Delivery]] = {}
+        self._queues: dict[str, OrderedDict[Key, Delivery]] = {}
         self.places: OrderedDict[str, None] = OrderedDict()
         self.aside: OrderedDict[str, None] = OrderedDict()
         #: schemes and places
@@ -137,7 +96,7 @@ class Waiting:
         self._held: list[str] = []
         self.count = 0
 
-    def put(self, delivery: _Delivery, *, first: bool = False) -> None:
+    def put(self, delivery: Delivery, *, first: bool = False) -> None:
         """Add a delivery, as the last of its place or as the first; one that waits is replaced."""
         queue = self._queues.get(delivery.place)
         if queue is None:
@@ -148,12 +107,16 @@ class Waiting:
         if first:
             queue.move_to_end(delivery.key, last=False)
 
-    def get(self, key: Key) -> _Delivery | None:
+    def get(self, key: Key) -> Delivery | None:
         """Return the delivery that waits under a key."""
         queue = self._queues.get(place_of(key[0]))
         return None if queue is None else queue.get(key)
 
-    def take(self, place: str) -> _Delivery:
+    def first(self, place: str) -> str:
+        """Return the address of the oldest delivery of a place."""
+        return next(iter(self._queues[place].values())).address
+
+    def take(self, place: str) -> Delivery:
         """Take the oldest delivery of a place, whose turn comes last then."""
         queue = self._queues[place]
         _, delivery = queue.popitem(last=False)
@@ -206,55 +169,6 @@ class Waiting:
         del self._round_of(place)[place]
 
 
-class Carrier:
-    """A session that delivers, and what it has in flight.
-
-    Attributes
-    ----------
-    carried
-        Schemes of which it carries all, or places.
-    """
-
-    __slots__ = ("_by_place", "carried", "credit", "in_flight", "session")
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.carried: frozenset[str] = frozenset()
-        self.credit = 0
-        self.in_flight: dict[Key, _Delivery] = {}
-        self._by_place: Counter[str] = Counter()
-
-    @property
-    def room(self) -> int:
-        """Deliveries that it may still be given."""
-        return max(0, self.credit - len(self.in_flight))
-
-    def may_take(self, place: str) -> bool:
-        """Return whether it has room for one more delivery to a place."""
-        carried = self.carried
-        if not self.room or (place not in carried and scheme_of(place) not in carried):
-            return False
-        own = self._by_place.get(place, 0)
-        left = self.credit - (len(self.in_flight) - own)
-        return own < max(1, left // 2)
-
-    def begin(self, delivery: _Delivery) -> None:
-        """Put a delivery in flight."""
-        self.in_flight[delivery.key] = delivery
-        self._by_place[delivery.place] += 1
-
-    def end(self, key: Key, version: int) -> _Delivery | None:
-        """Return the delivery that is no longer in flight; None if it was not."""
-        delivery = self.in_flight.get(key)
-        if delivery is None or delivery.version != version:
-            return None
-        del self.in_flight[key]
-        self._by_place[delivery.place] -= 1
-        if not self._by_place[delivery.place]:
-            del self._by_place[delivery.place]
-        return delivery
-
-
 class RelayScheme:
     """The entry for `RELAYED_SCHEMES` in the table of `Delivery`.
 
@@ -279,13 +193,13 @@ class RelayScheme:
         self._retry_ms = config.unblock_retry_ms
         self._now = 0
         self._waiting = Waiting()
-        self._carriers: OrderedDict[bytes, Carrier] = OrderedDict()
+        self._carriers = Carriers()
         self._flying: dict[Key, Carrier] = {}
         #: addresses of the offers that wait, by the ids of their tasks
         self._targets: dict[str, str] = {}
-        self._owed: dict[Key, _Delivery] = {}
+        self._owed: dict[Key, Delivery] = {}
         #: offers that have failed, and when each is made again
-        self._pausing: dict[Key, tuple[int, _Delivery]] = {}
+        self._pausing: dict[Key, tuple[int, Delivery]] = {}
         #: what is to be tried again: when, and which; some is no longer wanted
         self._retries: list[tuple[int, Key]] = []
         self._states = PlaceStates(events)
@@ -321,7 +235,7 @@ class RelayScheme:
         if waits is not None:
             waits.version = execute.version
         else:
-            self._put(_Delivery(execute.target, execute.id, execute.version, None))
+            self._put(Delivery(execute.target, execute.id, execute.version, None))
 
     def withdraw(self, task_id: str) -> None:
         """Take the offer of a task that has settled out of its queue."""
@@ -334,7 +248,7 @@ class RelayScheme:
 
     def unblock(self, address: str, promise: PromiseRecord) -> None:
         """Owe an unblock, and queue it."""
-        delivery = _Delivery(address, promise.id, 0, promise)
+        delivery = Delivery(address, promise.id, 0, promise)
         self._owed[delivery.key] = delivery
         if delivery.key not in self._flying:
             self._put(delivery)
@@ -358,18 +272,12 @@ class RelayScheme:
         if wrong is not None:
             self._outbox.refuse(session.peer, Refused(400, wrong))
             return
-        carrier = self._carriers.get(session.peer)
-        if carrier is None:
-            carrier = self._carriers[session.peer] = Carrier(session)
-        carrier.carried = frozenset(message.places or message.schemes)
-        if not message.credit:
-            carrier.carried = frozenset()
-        carrier.credit = message.credit
+        self._carriers.carry(session, message)
         self._update_carried()
 
     def drop(self, session: Session) -> None:
         """Take back what a peer had in flight, because it is gone."""
-        carrier = self._carriers.pop(session.peer, None)
+        carrier = self._carriers.drop(session.peer)
         if carrier is None:
             return
         for key, delivery in reversed(carrier.in_flight.items()):
@@ -385,10 +293,17 @@ class RelayScheme:
         carrier = self._carriers.get(session.peer)
         key = (message.address, message.id)
         delivery = None if carrier is None else carrier.end(key, message.version)
-        if delivery is None:
+        if carrier is None or delivery is None:
             return  # It was taken back.
         del self._flying[key]
         self._may_assign = True
+        if message.refused:
+            carrier.refuse(delivery.address)
+            if self._carriers.carry_to(delivery):
+                if delivery.next_version is not None:
+                    delivery.version = delivery.next_version
+                self._put_again(delivery)
+                return
         if message.error is not None and message.retry_after_ms is not None:
             self._states.rest(delivery.place, message.retry_after_ms, now)
         if delivery.promise is None:
@@ -399,7 +314,7 @@ class RelayScheme:
             self._end_unblock(delivery, message.error)
         self._set_due()
 
-    def _end_offer(self, delivery: _Delivery, message: Forwarded) -> None:
+    def _end_offer(self, delivery: Delivery, message: Forwarded) -> None:
         error = message.error
         is_failure = error is not None and self._is_wanted(delivery)
         if is_failure or error is None:
@@ -407,7 +322,7 @@ class RelayScheme:
             self._log_end(delivery, error)
         if delivery.next_version is not None or delivery.key in self._owed:
             next_version = delivery.next_version or 0
-            self._put_again(_Delivery(delivery.address, delivery.id, next_version, None))
+            self._put_again(Delivery(delivery.address, delivery.id, next_version, None))
         elif message.again_ms is not None:
             offers.put_off(
                 self._machine.state, delivery.id, delivery.version, self._now, message.again_ms,
@@ -416,7 +331,7 @@ class RelayScheme:
         elif is_failure:
             self._pause(delivery)
 
-    def _pause(self, delivery: _Delivery) -> None:
+    def _pause(self, delivery: Delivery) -> None:
         """Have an offer that has failed made again, unless the store does before."""
         if self._states.rests(delivery.place):
             self._put_again(delivery)  # The place has its turns again when it has rested.
@@ -430,7 +345,7 @@ class RelayScheme:
             self._targets[delivery.id] = delivery.address
             heapq.heappush(self._retries, (at, delivery.key))
 
-    def _end_unblock(self, delivery: _Delivery, error: str | None) -> None:
+    def _end_unblock(self, delivery: Delivery, error: str | None) -> None:
         self._log_end(delivery, error)
         owed = self._owed[delivery.key]
         if error is None:
@@ -441,7 +356,7 @@ class RelayScheme:
         pause_ms = min(self._retry_ms << min(owed.attempts - 1, 32), RETRY_MS_MAX)
         heapq.heappush(self._retries, (self._now + pause_ms, delivery.key))
 
-    def _log_end(self, delivery: _Delivery, error: str | None) -> None:
+    def _log_end(self, delivery: Delivery, error: str | None) -> None:
         """Count the end of a delivery, and note how its place does."""
         if error is None:
             self._metrics.forwarded += 1
@@ -453,7 +368,7 @@ class RelayScheme:
 
     # Queues --------------------------------------------------------------------------------------
 
-    def _put(self, delivery: _Delivery, *, first: bool = False) -> None:
+    def _put(self, delivery: Delivery, *, first: bool = False) -> None:
         self._waiting.put(delivery, first=first)
         self._pausing.pop(delivery.key, None)
         if delivery.promise is None:
@@ -469,7 +384,7 @@ class RelayScheme:
                 self._uncarried[place] = self._now + UNCARRIED_MS
             self._set_due()
 
-    def _put_again(self, delivery: _Delivery) -> None:
+    def _put_again(self, delivery: Delivery) -> None:
         """Queue what has ended its flight: as the first, or instead the unblock that is owed."""
         owed = self._owed.get(delivery.key)
         if owed is not None:
@@ -477,7 +392,7 @@ class RelayScheme:
         elif delivery.promise is None:
             self._put(delivery, first=True)
 
-    def _is_wanted(self, delivery: _Delivery) -> bool:
+    def _is_wanted(self, delivery: Delivery) -> bool:
         if delivery.promise is not None:
             return delivery.key in self._owed
         execute = self._machine.view.offer(delivery.id)
@@ -489,11 +404,13 @@ class RelayScheme:
         if not self._may_assign:
             return
         self._may_assign = False
-        room = sum(carrier.room for carrier in self._carriers.values())
+        room = self._carriers.room
         waiting = self._waiting
         while room and waiting.places:
             place = next(iter(waiting.places))
-            carrier = None if self._states.rests(place) else self._carrier_for(place)
+            carrier = None
+            if not self._states.rests(place):
+                carrier = self._carriers.next_for(place, waiting.first(place))
             if carrier is None:
                 waiting.hold(place)
                 continue
@@ -505,15 +422,7 @@ class RelayScheme:
                 self._send(carrier, delivery)
         waiting.let_go()
 
-    def _carrier_for(self, place: str) -> Carrier | None:
-        """Return a carrier that may take a delivery to a place; they have turns."""
-        for peer, carrier in self._carriers.items():
-            if carrier.may_take(place):
-                self._carriers.move_to_end(peer)
-                return carrier
-        return None
-
-    def _send(self, carrier: Carrier, delivery: _Delivery) -> None:
+    def _send(self, carrier: Carrier, delivery: Delivery) -> None:
         carrier.begin(delivery)
         self._flying[delivery.key] = carrier
         message = Forward(delivery.address, delivery.id, delivery.version, delivery.promise)
@@ -548,8 +457,7 @@ class RelayScheme:
         self._set_due()
 
     def _update_carried(self) -> None:
-        carried = [carrier.carried for carrier in self._carriers.values()]
-        self._waiting.carry(frozenset().union(*carried))
+        self._waiting.carry(self._carriers.carried)
         self._note_uncarried()
         self._may_assign = True
         self._set_due()

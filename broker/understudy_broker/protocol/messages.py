@@ -392,6 +392,8 @@ class Forwarded(Message, tag="forwarded", frozen=True):
         made no sooner than the task has waited already. None: at the usual time.
     retry_after_ms
         How long the receiver wants to be left alone, if it was not delivered and it has said so.
+    refused
+        This carrier may not deliver to the address. Another one that carries its scheme is asked.
     """
 
     address: str
@@ -400,6 +402,7 @@ class Forwarded(Message, tag="forwarded", frozen=True):
     error: str | None = None
     again_ms: int | None = None
     retry_after_ms: int | None = None
+    refused: bool = False
 
 
 class ProgressEntry(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -15,7 +15,7 @@ from understudy.connectors.port import RefusedError, ServerAwayError
 from understudy.edge.carrier import DeliveryError
 from understudy.edge.resonate.messages import execute_json, unblock_json
 from understudy.queues.addresses import QueueNameError, Server, allows, queue_of
-from understudy_broker.core.relay_scheme import place_of
+from understudy_broker.core.carriers import place_of
 from understudy_broker.protocol.messages import Forward
 
 #: when the offer of a task is made again whose message is in a queue, at the earliest
@@ -71,7 +71,8 @@ class Deliveries:
         except ServerAwayError as error:
             raise DeliveryError(str(error), again_ms=_AWAY_MS) from None
         except RefusedError as error:
-            raise _refused(f"{self._server.label} refuses {queue!r}: {error}") from None
+            text = f"{self._server.label} refuses {queue!r}: {error}"
+            raise DeliveryError(text, again_ms=_REFUSED_MS) from None
         return self._again_ms
 
     def queue_for(self, address: str) -> str:
@@ -100,4 +101,4 @@ class Deliveries:
 
 
 def _refused(text: str) -> DeliveryError:
-    return DeliveryError(text, again_ms=_REFUSED_MS)
+    return DeliveryError(text, again_ms=_REFUSED_MS, refused=True)

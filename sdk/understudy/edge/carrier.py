@@ -42,14 +42,22 @@ class DeliveryError(UnderstudyError):
         When the offer of a task is to be made again; None: at the usual time.
     retry_after_s
         How long the receiver wants to be left alone, if it has said so.
+    refused
+        This process may not deliver there; another one may.
     """
 
     def __init__(
-        self, text: str, *, again_ms: int | None = None, retry_after_s: float | None = None
+        self,
+        text: str,
+        *,
+        again_ms: int | None = None,
+        retry_after_s: float | None = None,
+        refused: bool = False,
     ) -> None:
         super().__init__(text)
         self.again_ms = again_ms
         self.retry_after_s = retry_after_s
+        self.refused = refused
 
 
 #: Makes one delivery, and returns once the receiver has taken it. Raises `DeliveryError` if that is
@@ -147,6 +155,7 @@ def _answer(forward: Forward, error: DeliveryError | None, again_ms: int | None)
         None if error is None else str(error),
         again_ms,
         None if rest_s is None else round(min(rest_s, _REST_S_MAX) * 1_000),
+        error is not None and error.refused,
     )
 
 

@@ -93,7 +93,8 @@ class GrpcPusher:
         except trio.TooSlowError:
             raise DeliveryError(f"no answer within {settings.answer_s:g} s") from None
         except (NotAllowedError, ResolutionError) as error:
-            raise DeliveryError(str(error)) from None
+            refused = isinstance(error, NotAllowedError)
+            raise DeliveryError(str(error), refused=refused) from None
 
     async def _push(self, place: Place, push: bytes, metadata: Metadata) -> None:
         channel = await self._channel_to(place)

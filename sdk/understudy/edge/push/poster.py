@@ -75,7 +75,7 @@ class Poster:
         except trio.TooSlowError:
             raise DeliveryError(f"no answer within {self._settings.answer_s:g} s") from None
         except NotAllowedError as error:
-            raise DeliveryError(str(error)) from None
+            raise DeliveryError(str(error), refused=True) from None
         except _NETWORK_ERRORS as error:
             raise DeliveryError(f"{type(error).__name__}: {error}") from None
         flaw = flaw_of(answer.status)

@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 
 from tests.unit.broker.core.rig import Rig
+from understudy_broker.core.carriers import place_of
 from understudy_broker.core.relay_scheme import (
     RETRY_MS_MAX,
     UNCARRIED_MAX,
     UNCARRIED_MS,
-    place_of,
 )
 from understudy_broker.protocol.messages import Beat, Carry, Forward, Forwarded, Refused
 from understudy_store.commands import (

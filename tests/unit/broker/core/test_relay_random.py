@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.unit.broker.core.rig import Rig
-from understudy_broker.core.relay_scheme import place_of
+from understudy_broker.core.carriers import place_of
 from understudy_broker.protocol.messages import Beat, Carry, Forward, Forwarded
 from understudy_store.commands import (
     PromiseCreate,

@@ -15,7 +15,7 @@ from understudy.queues.addresses import (
     parse_task_source,
     queue_of,
 )
-from understudy_broker.core.relay_scheme import place_of
+from understudy_broker.core.carriers import place_of
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,11 @@ class World:
     def program(self, *args: str) -> Program:
         return self.stack.enter_context(Program(*args, cwd=self.folder))
 
-    def edge(self) -> tuple[Program, str]:
-        """Start an edge that pushes to the receiver; return it and its address."""
+    def edge(self, push: str | None = None) -> tuple[Program, str]:
+        """Start an edge that pushes, by default to the receiver; return it and its address."""
         edge = self.program(
             "edge", "--listen", f"127.0.0.1:{free_port()}", "--url", self.url,
-            "--push", f"private:127.0.0.1:{self.port}", "--push-key-file", "push.key",
+            "--push", push or f"private:127.0.0.1:{self.port}", "--push-key-file", "push.key",
         )  # fmt: skip
         return edge, url_of(edge)
 
@@ -114,6 +114,14 @@ def test_a_task_is_pushed_and_performed_over_http(world: World) -> None:
         assert runtime.promises.get("a") is not None
         waiting = runtime.options(target=f"{world.target}/ok").rpc("b", "anything")
         eventually(lambda: waiting.done, PATIENCE_S)
+
+    # an edge beside it that may not push there is asked once, and nothing fails
+    world.edge("example.org")
+    for name in ("c", "d", "e"):
+        client.create(name, f"{world.target}/ok")
+    for name in ("c", "d", "e"):
+        eventually(state(client, name), PATIENCE_S)
+    assert "allow-list" not in world.broker.output
 
 
 def test_a_receiver_that_redirects_or_fails_and_recovers(world: World) -> None:
