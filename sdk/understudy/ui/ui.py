@@ -10,6 +10,7 @@ import trio
 from jinja2 import Environment
 
 from understudy.edge.tokens.gate import TokenGate
+from understudy.ui.log_files import LogFiles
 from understudy.ui.ports import Port
 from understudy.ui.row_changes import Region, digest_of
 from understudy.ui.sessions import Sessions
@@ -26,6 +27,8 @@ class Ui:
 
     Attributes
     ----------
+    logs
+        The files with the log lines of calls.
     sampler
         The latest numbers of the brokers; None: a file is shown.
     gate
@@ -47,6 +50,7 @@ class Ui:
         self.port = port
         self.sampler = sampler
         self.gate = gate
+        self.logs = LogFiles(settings.log_files)
         self.sessions = Sessions()
         self.static = Static()
         self.templates: Environment = make_environment(self.static)

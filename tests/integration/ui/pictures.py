@@ -19,6 +19,7 @@ PICTURES = {
     "graph": "/call?id=order-7&tab=graph",
     "steps": "/call?id=order-7&tab=steps",
     "attempts": "/call?id=print-1&tab=attempts",
+    "logs": "/call?id=order-7&tab=logs",
     "group": "/group?name=shop",
     "waiting": "/waiting",
     "schedules": "/schedules",
