@@ -21,6 +21,7 @@ from understudy.edge.sites import ANY_NAME, OwnSite
 from understudy.edge.tokens.bearer import RefusedError as TokenRefusedError
 from understudy.ui.deeds import DEEDS, done_text
 from understudy.ui.pages.brokers import brokers
+from understudy.ui.pages.builds import builds
 from understudy.ui.pages.call import call, opened
 from understudy.ui.pages.calls import calls
 from understudy.ui.pages.deeds import Done, confirmation, perform
@@ -47,6 +48,7 @@ Page: TypeAlias = Callable[[Ui, Any], Awaitable[View]]
 _OF_BROKERS: Final[Mapping[str, Page]] = {
     "/": now,
     "/groups": groups,
+    "/builds": builds,
     "/group": group,
     "/brokers": brokers,
 }
@@ -60,6 +62,7 @@ _NAV: Final = (
     ("/", "Now"),
     ("/calls", "Calls"),
     ("/groups", "Groups"),
+    ("/builds", "Builds"),
     ("/waiting", "Waiting"),
     ("/schedules", "Schedules"),
     ("/brokers", "Brokers"),

@@ -51,7 +51,9 @@ class Deployment:
         }
         lines = {"broker": "listening on", "node": "of group shop serves", "ui": "understudy ui: h"}
         log_file = str(self.folder / "shop.log")
-        program = Program(*commands[name], cwd=ROOT, UNDERSTUDY_LOG_FILE=log_file)
+        program = Program(
+            *commands[name], cwd=ROOT, UNDERSTUDY_LOG_FILE=log_file, UNDERSTUDY_BUILD="3f2a1c"
+        )
         self._programs[name] = program
         program.wait_for(lines[name])
 

@@ -21,6 +21,7 @@ PICTURES = {
     "attempts": "/call?id=print-1&tab=attempts",
     "logs": "/call?id=order-7&tab=logs",
     "group": "/group?name=shop",
+    "builds": "/builds",
     "waiting": "/waiting",
     "schedules": "/schedules",
     "brokers": "/brokers",

@@ -35,6 +35,7 @@ SCREENS = {
     "/call?id=order-7&tab=raw": '"state": "resolved"',
     "/groups": "shop",
     "/group?name=shop": "checkout",
+    "/builds": "3f2a1c",
     "/waiting": "trip-1",
     "/schedules": "nightly",
     "/brokers": "tcp://",
