@@ -16,6 +16,8 @@ from understudy.cli.edge_keeper import NO_VARIABLES, OFF, EdgeKeeper
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
 #: the variable that tells it; "off": none is run beside a broker
 LISTEN_ENV: Final = "UNDERSTUDY_UI__LISTEN"
+#: the variable that names the store for queries in SQL; no option, because of passwords in it
+QUERY_ENV: Final = "UNDERSTUDY_UI__QUERY"
 #: modules of the extra [ui]
 _NEEDED: Final = ("starlette", "hypercorn", "jinja2")
 

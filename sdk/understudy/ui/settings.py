@@ -34,6 +34,8 @@ class UiSettings(msgspec.Struct, frozen=True):
         Files with the log lines of calls.
     log_link
         Leads to a call's lines in the log system of the team; None: there is none.
+    query
+        The store that the page for queries asks, as for a broker; None: there is none.
     patience_s
         How long a page waits for a broker.
     streams_max
@@ -51,6 +53,7 @@ class UiSettings(msgspec.Struct, frozen=True):
     is_secure: bool = False
     log_files: tuple[Path, ...] = ()
     log_link: LogLink | None = None
+    query: str | None = None
     patience_s: float = 3.0
     streams_max: int = 200
     limits: Limits = Limits(connections_max=500)

@@ -10,6 +10,7 @@ import trio
 from jinja2 import Environment
 
 from understudy.edge.tokens.gate import TokenGate
+from understudy.ui.inquiries import Inquiries
 from understudy.ui.log_files import LogFiles
 from understudy.ui.ports import Port
 from understudy.ui.row_changes import Region, digest_of
@@ -17,6 +18,7 @@ from understudy.ui.sessions import Sessions
 from understudy.ui.settings import UiSettings
 from understudy.ui.templating import Static, macros, make_environment
 from understudy.ui.throughput import Sampler
+from understudy_store.inquiry.opening import open_inquirer
 
 #: pages whose rows are remembered until their streams are open
 _SEEN_MAX: Final = 12
@@ -29,6 +31,8 @@ class Ui:
     ----------
     logs
         The files with the log lines of calls.
+    inquiries
+        The questions in SQL to the store.
     sampler
         The latest numbers of the brokers; None: a file is shown.
     gate
@@ -51,6 +55,9 @@ class Ui:
         self.sampler = sampler
         self.gate = gate
         self.logs = LogFiles(settings.log_files)
+        self.inquiries = Inquiries(
+            None if settings.query is None else open_inquirer(settings.query)
+        )
         self.sessions = Sessions()
         self.static = Static()
         self.templates: Environment = make_environment(self.static)

@@ -43,11 +43,11 @@ class Deployment:
 
     def start(self, name: str) -> None:
         """Start the broker, the node or the dashboard."""
-        links = ("--log-link", "https://logs.example/?q={id}")
+        own = ("--log-link", "https://logs.example/?q={id}", "--query", str(self.store))
         commands = {
             "broker": ("broker", "--store", f"sqlite:///{self.store}", "--listen", self.url),
             "node": ("node", "tests.integration.ui.shop:runtime", "--url", self.url, "--id", "s-1"),
-            "ui": ("ui", "--url", self.url, "--listen", self.base.removeprefix("http://"), *links),
+            "ui": ("ui", "--url", self.url, "--listen", self.base.removeprefix("http://"), *own),
         }
         lines = {"broker": "listening on", "node": "of group shop serves", "ui": "understudy ui: h"}
         log_file = str(self.folder / "shop.log")

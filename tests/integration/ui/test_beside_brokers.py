@@ -34,7 +34,7 @@ def up(folder: Path, url: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("command", [dev, up])
-def test_logs_are_shown_without_any_setting(
+def test_logs_are_shown_and_the_store_is_asked_without_any_setting(
     command: Callable[[Path, str], tuple[str, ...]], tmp_path: Path
 ) -> None:
     (tmp_path / "app.py").write_text(APP, encoding="utf-8")
@@ -46,6 +46,9 @@ def test_logs_are_shown_without_any_setting(
         program.wait_for("understudy ui: http")
         page = f"http://{base}/call?id=fail-1&tab=logs"
         wait_until(lambda: "fail fail-1 failed" in httpx.get(page).text, lambda: program.output)
+        sql = {"sql": "select state from promise where id = 'fail-1'"}
+        query = f"http://{base}/query.csv"
+        wait_until(lambda: "rejected" in httpx.get(query, params=sql).text, lambda: program.output)
         # The terminal has its text for people all the same.
         assert "ERROR understudy: fail fail-1 failed" in program.output
     assert (tmp_path / "calls.db.log").stat().st_mode & 0o777 == 0o600

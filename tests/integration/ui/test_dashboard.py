@@ -36,6 +36,7 @@ SCREENS = {
     "/groups": "shop",
     "/group?name=shop": "checkout",
     "/builds": "3f2a1c",
+    f"/query?sql={quote('select id, state, param_data from promise order by id')}": "order-7.1",
     "/waiting": "trip-1",
     "/schedules": "nightly",
     "/brokers": "tcp://",
@@ -177,6 +178,30 @@ def test_logs_follow_a_call_and_lead_to_the_system_of_the_team(
     expect(page.locator("#logs tr").nth(1)).to_contain_text("<b>more</b>")
 
 
+def test_a_query_is_answered_saved_in_the_address_and_downloaded(
+    page: Page, shop: Deployment
+) -> None:
+    page.goto("/query")
+    page.get_by_role("link", name="The slowest functions").click()
+    expect(page.locator("#answer")).to_contain_text("checkout")
+    page.fill("textarea", "select id, state, param_data from promise where id = 'order-7'")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#answer tr")).to_have_count(1)
+    expect(page.locator("#answer")).to_contain_text(re.compile(r"order-7resolved\(\d+ bytes\)"))
+    assert "param_data" in page.url
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.path().read_text().startswith("id,state,param_data\norder-7,resolved,(")
+    found = httpx.get(f"{shop.base}/query.json", params={"sql": "select 1 as a, null as b"}).json()
+    assert found == {"columns": ["a", "b"], "rows": [[1, None]], "is_whole": True}
+    page.fill("textarea", "delete from promise")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_role("alert")).to_contain_text("only reading is permitted here")
+    refused = httpx.get(f"{shop.base}/query.csv", params={"sql": "delete from promise"})
+    assert refused.status_code == 400
+    assert httpx.get(f"{shop.base}/query.xml").status_code == 404
+
+
 def test_folded_children_open_on_demand(page: Page) -> None:
     page.goto("/call?id=stock-1")
     expect(page.locator("#rows tr")).to_have_count(7)
@@ -284,6 +309,8 @@ def test_files_are_shown_without_a_broker_and_never_changed(
                 assert client.get("/do/cancel?id=order-7").status_code == 404
                 for path in ("/calls", "/waiting", "/schedules"):
                     assert client.get(path).status_code == 200
+                answer = client.get("/query", params={"sql": "select count(*) as n from promise"})
+                assert ("1 row" if option == "--store" else "ui --store FILE") in answer.text
 
 
 def test_beyond_this_machine_people_log_in(shop: Deployment, tmp_path: Path) -> None:

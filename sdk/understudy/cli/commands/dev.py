@@ -101,7 +101,7 @@ def dev(
     from understudy.cli.file_watcher import FileWatcher
     from understudy.cli.log_keeper import log_file_beside
     from understudy.cli.store_files import file_of
-    from understudy.cli.ui_keeper import ui_beside, ui_listen
+    from understudy.cli.ui_keeper import QUERY_ENV, ui_beside, ui_listen
     from understudy_broker.output import protect_output
     from understudy_broker.server.embedded import EmbeddedBroker
 
@@ -113,12 +113,16 @@ def dev(
     watcher = FileWatcher(watch)
     stopped = threading.Event()
     ui = OFF if no_ui else ui_listen()
-    kept = nullcontext() if ui == OFF else log_file_beside(file_of(store, Path.cwd()))
+    file = file_of(store, Path.cwd())
+    variables = dict(NO_KEYS)
+    if QUERY_ENV not in os.environ and store != "memory":
+        variables[QUERY_ENV] = store if file is None else str(file)
+    kept = nullcontext() if ui == OFF else log_file_beside(file)
     with (
         kept as log_file,
         EmbeddedBroker(store, listen) as broker,
         edge_beside(OFF if no_http else http, say, variables=NO_KEYS, insecure=insecure) as edge,
-        ui_beside(ui, say, NO_KEYS, log_file) as dashboard,
+        ui_beside(ui, say, variables, log_file) as dashboard,
     ):
         say(f"broker at {broker.endpoint}, store {store}; watching {watcher.folder}")
         edge.start(broker.endpoint)

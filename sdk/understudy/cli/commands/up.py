@@ -91,6 +91,7 @@ def up(
         wait_for_broker,
         wait_for_nodes,
     )
+    from understudy.cli.store_files import file_of
     from understudy_actors.processes import Pool
     from understudy_actors.processes.topology import load_topology, processes
     from understudy_broker.output import protect_output
@@ -135,11 +136,13 @@ def up(
         advice = f"; or add a [broker] table to {file}"
     with Client(topology.url, BROKER_START_S, advice) as client, ExitStack() as stack:
         if ui is not None:
-            log_file = stack.enter_context(log_file_beside(store_file(topology, brokers)))
+            store = store_of(topology, brokers)
+            in_file = None if store is None else file_of(store, Path.cwd())
+            log_file = stack.enter_context(log_file_beside(in_file))
             # All processes follow it.
             os.environ[FILE_VARIABLE] = str(log_file)
             names = {spec.name for spec in (*brokers, *others)}
-            others.append(ui_spec(ui, topology, names, log_file))
+            others.append(ui_spec(ui, topology, names, log_file, store))
         return run_pool("up", [spec.name for spec in (*brokers, *others)], body)
 
 
@@ -199,8 +202,8 @@ def ui_of(topology: Topology) -> str | None:
     return listen
 
 
-def store_file(topology: Topology, specs: Sequence[ProcessSpec]) -> Path | None:
-    """Return the file of the first broker's store; None if it has none, or that is not known.
+def store_of(topology: Topology, specs: Sequence[ProcessSpec]) -> str | None:
+    """Return the first broker's store, a file with its whole path; None if that is not known.
 
     Parameters
     ----------
@@ -218,10 +221,13 @@ def store_file(topology: Topology, specs: Sequence[ProcessSpec]) -> Path | None:
         return None  # The broker reads that file as well.
     else:
         store = broker.store or set_for_all or "understudy.db"
-    return file_of(store, folder)
+    file = file_of(store, folder)
+    return store if file is None else str(file)
 
 
-def ui_spec(listen: str, topology: Topology, names: Collection[str], log_file: Path) -> ProcessSpec:
+def ui_spec(
+    listen: str, topology: Topology, names: Collection[str], log_file: Path, store: str | None
+) -> ProcessSpec:
     """Return the dashboard, a process that is stopped before the nodes.
 
     Parameters
@@ -230,14 +236,22 @@ def ui_spec(listen: str, topology: Topology, names: Collection[str], log_file: P
         Of the other processes.
     log_file
         Where it finds the log lines of calls.
+    store
+        The first broker's, which is that of queries if it is the only one.
     """
-    from understudy.cli.ui_keeper import ui_command
+    from understudy.cli.ui_keeper import QUERY_ENV, ui_command
     from understudy_actors.processes import ProcessSpec
     from understudy_actors.processes.topology import PROCESS_STAGE
+    from understudy_broker.deployment import is_database
 
+    is_readable = store not in (None, "memory") and (
+        len(topology.brokers) == 1 or is_database(store)
+    )
+    env = {QUERY_ENV: str(store)} if is_readable and QUERY_ENV not in os.environ else {}
     return ProcessSpec(
         name="ui" if "ui" not in names else "understudy-ui",
         argv=ui_command(listen, str(topology.url), log_file),
+        env=env,
         stage=PROCESS_STAGE,
         watches_lifeline=True,
     )
