@@ -41,6 +41,12 @@ class LogFile(WatchedFileHandler):
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=_private)
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add the line of a record; never raises, as whoever logs is not to fail by that."""
+        # The class opens a file that was put away outside of what it guards.
+        with suppress(OSError):
+            super().emit(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         """Do nothing: of a full disk the terminal need not be told with each line, which it has."""
 

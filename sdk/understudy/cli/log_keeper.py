@@ -31,7 +31,7 @@ def log_file_beside(store: Path | None) -> Iterator[Path]:
         with the block.
     """
     if given := os.environ.get(FILE_VARIABLE):
-        yield Path(given)
+        yield Path(given).absolute()
         return
     if store is not None:
         with _kept(store.with_name(f"{store.name}.log").absolute()) as path:

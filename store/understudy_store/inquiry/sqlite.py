@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from understudy_store.engines.sqlite.files import check_ours, resolved
+from understudy_store.engines.sql.tables import APPLICATION_ID
+from understudy_store.engines.sqlite.files import resolved
 from understudy_store.inquiry.base import (
     CELL_CHARS_MAX,
     Answer,
@@ -67,11 +68,13 @@ class SqliteInquirer:
 
         Raises
         ------
-        InquiryError, StoreAccessError, StoreFormatError
-            The question cannot be answered; or there is no file to read, or it is no store.
+        InquiryError
+            The question cannot be answered; or there is no file, or it is no store.
         """
         statement = checked(question)
-        if not check_ours(self._path):
+        # The file is not opened to look at it: closing it would end the locks that other
+        # connections of this process have on it.
+        if not self._path.is_file():
             raise InquiryError(f"there is no store {self._path} (yet)")
         rows = Rows()
         with _explained(rows), closing(self._connect(rows)) as connection:
@@ -92,6 +95,8 @@ class SqliteInquirer:
         try:
             for limit, number in _LIMITS:
                 connection.setlimit(limit, number)
+            if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+                raise InquiryError(f"{self._path} is an SQLite database, but no store")
             connection.execute("PRAGMA query_only=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
             connection.execute(f"PRAGMA hard_heap_limit={_MEMORY_BYTES_MAX}")

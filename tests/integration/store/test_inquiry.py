@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,6 +163,13 @@ def test_time_rows_and_cells_have_bounds(
 def test_what_is_no_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(InquiryError, match="there is no store"):
         open_inquirer(f"sqlite:///{tmp_path}/absent.db").ask("select 1")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("create table x (a)")
+    with pytest.raises(InquiryError, match="but no store"):
+        open_inquirer(str(tmp_path / "other.db")).ask("select 1")
+    (tmp_path / "text").write_text("no database", encoding="utf-8")
+    with pytest.raises(InquiryError, match="file is not a database"):
+        open_inquirer(str(tmp_path / "text")).ask("select 1")
     for url in ("memory", "mysql://me:secret@host/x", "sqlite:///"):
         with pytest.raises(StoreAddressError) as found:
             open_inquirer(url)

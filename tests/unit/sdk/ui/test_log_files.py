@@ -117,5 +117,10 @@ def test_a_file_that_is_put_away_is_begun_anew_by_the_next_line(tmp_path: Path) 
         assert put_away(path, 10) is True
         assert put_away(path, 10) is False
         assert len(list(tmp_path.iterdir())) == min(number + 1, 3)
+    tmp_path.rename(moved := tmp_path.with_name("moved"))
+    handler.emit(record)
+    moved.rename(tmp_path)
+    handler.emit(record)
     handler.close()
+    assert path.read_text(encoding="utf-8") == "a line of text\n"
     assert (tmp_path / "node.log.3").read_text(encoding="utf-8") == "a line of text\n"
