@@ -16,6 +16,8 @@ from typing import Final
 
 FORMAT_VARIABLE: Final = "UNDERSTUDY_LOG_FORMAT"
 LEVEL_VARIABLE: Final = "UNDERSTUDY_LOG_LEVEL"
+#: names the file to which processes add their lines as JSON, besides
+FILE_VARIABLE: Final = "UNDERSTUDY_LOG_FILE"
 FORMATS: Final = ("text", "json")
 LEVELS: Final = ("debug", "info", "warning", "error")
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, MutableMapping
 from copy import copy
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from understudy.current_run import CURRENT
 from understudy_broker.log_format import (
+    FILE_VARIABLE,
     RUN_PREFIX,
     chosen_format,
     chosen_level,
@@ -230,7 +232,8 @@ def _render(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
 def configure(*, level: str | None = None, handlers: Iterable[logging.Handler] = ()) -> bool:
     """Have this process write its logs to standard error, as the one setting says.
 
-    Does nothing if the root logger has handlers.
+    Does nothing if the root logger has handlers. With UNDERSTUDY_LOG_FILE, lines are added to that
+    file besides, as JSON.
 
     Parameters
     ----------
@@ -248,6 +251,8 @@ def configure(*, level: str | None = None, handlers: Iterable[logging.Handler] =
     ------
     LogSettingError
         The setting names a format or a level that there is not.
+    OSError
+        The file cannot be written to.
     """
     is_json = chosen_format() == "json"
     formatter = json_lines() if is_json else TextLines()
@@ -255,6 +260,14 @@ def configure(*, level: str | None = None, handlers: Iterable[logging.Handler] =
     for handler in made:
         handler.addFilter(RunFilter())
         handler.setFormatter(formatter)
+    if path := os.environ.get(FILE_VARIABLE):
+        # Imported here, because most processes have no such file.
+        from understudy.log_file import LogFile
+
+        file = LogFile(path)
+        file.addFilter(RunFilter())
+        file.setFormatter(json_lines())
+        made.append(file)
     logging.basicConfig(level=(chosen_level() or level or "info").upper(), handlers=made)
     return is_json
 

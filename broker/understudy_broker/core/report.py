@@ -73,6 +73,7 @@ def groups_report(
                 concurrency=node.concurrency,
                 blocked=node.blocked,
                 blocked_ms=max(0, now - node.blocked_since) if node.blocked else 0,
+                build=node.build,
             )
             for node in sorted(nodes.get(name, []), key=lambda node: node.name)
         ]

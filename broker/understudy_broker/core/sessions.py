@@ -13,7 +13,7 @@ from understudy_broker.core.config import BrokerConfig
 from understudy_broker.core.function_schemas import Schemas, schemas_of
 from understudy_broker.core.task_queue import Callee
 from understudy_broker.protocol.frames import FrameSequence
-from understudy_broker.protocol.messages import Hello
+from understudy_broker.protocol.messages import BUILD_CHARS_MAX, Hello
 from understudy_store.addresses import InvalidAddressError, check_name
 from understudy_store.records import name_of, pid_of
 
@@ -40,6 +40,7 @@ class Session:
         "peer", "kind", "group", "name", "identity", "pid", "os_pid", "host", "sdk", "functions",
         "concurrency", "heard_at", "beat_at", "pulse", "stall", "inflight", "inflight_bytes",
         "watches", "sequence", "refused_slots", "schemas", "blocked", "blocked_since",
+        "build",
     )  # fmt: skip
 
     def __init__(self, peer: bytes, hello: Hello, now: int, identity: str | None = None) -> None:
@@ -53,6 +54,7 @@ class Session:
         self.os_pid = hello.os_pid
         self.host = hello.host
         self.sdk = hello.sdk
+        self.build = hello.build
         self.functions = hello.functions
         self.concurrency = hello.concurrency
         #: of the functions; one object for all nodes that announce the same
@@ -89,6 +91,8 @@ def check_hello(hello: Hello, config: BrokerConfig) -> str | None:
         return "boot: use 1 to 64 characters, none of them #"
     if len(hello.host) > 255 or len(hello.sdk) > 255:
         return "host and sdk: use at most 255 characters each"
+    if len(hello.build) > BUILD_CHARS_MAX:
+        return f"build: use at most {BUILD_CHARS_MAX} characters"
     if hello.concurrency is not None and not 1 <= hello.concurrency < 2**31:
         return f"concurrency: {hello.concurrency} is not between 1 and {2**31 - 1}"
     if hello.versions is not None and len(hello.versions) != len(hello.functions):

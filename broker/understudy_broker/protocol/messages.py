@@ -32,6 +32,8 @@ PeerKind: TypeAlias = Literal["node", "client", "broker", "edge"]
 
 #: in a `SlotMap`, in the place of the broker of slots that nobody owns at the moment
 NOBODY: Final = -1
+#: characters of the build in a `Hello`
+BUILD_CHARS_MAX: Final = 100
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -160,6 +162,8 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
         How many functions it runs at a time; None: the node is of a release that does not say it.
     blocked, blocked_ms
         What keeps it from its work, with the lines of code, and for how long; empty: nothing does.
+    build
+        As in `Hello`.
     """
 
     name: str
@@ -173,6 +177,7 @@ class NodeInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
     concurrency: int | None = None
     blocked: str = ""
     blocked_ms: int = 0
+    build: str = ""
 
 
 class GroupInfo(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -255,6 +260,9 @@ class Hello(Message, tag="hello", frozen=True):
         before it was announced.
     schemas
         The JSON schema of each of the `functions`, as JSON. None: the peer announces none.
+    build
+        The build of the program that runs there, by its own word, for people to see: a commit or
+        the tag of an image. Empty: it does not say.
     """
 
     protocol: int
@@ -271,6 +279,7 @@ class Hello(Message, tag="hello", frozen=True):
     versions: tuple[int, ...] | None = None
     concurrency: int | None = None
     schemas: tuple[str, ...] | None = None
+    build: str = ""
 
 
 class Functions(Message, tag="functions", frozen=True):

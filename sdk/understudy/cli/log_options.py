@@ -9,6 +9,7 @@ import typer
 
 from understudy.cli.errors import UsageError
 from understudy_broker.log_format import (
+    FILE_VARIABLE,
     FORMAT_VARIABLE,
     FORMATS,
     LEVEL_VARIABLE,
@@ -42,7 +43,8 @@ def follow(log_format: str | None, log_level: str | None) -> None:
     Raises
     ------
     UsageError
-        An option, or the environment, names a format or a level that there is not.
+        An option, or the environment, names a format or a level that there is not, or a file that
+        cannot be written to.
     """
     _check("--log-format", log_format, FORMATS)
     _check("--log-level", log_level, LEVELS)
@@ -55,8 +57,22 @@ def follow(log_format: str | None, log_level: str | None) -> None:
         chosen_level()
     except LogSettingError as error:
         raise UsageError(str(error)) from None
+    if path := os.environ.get(FILE_VARIABLE):
+        _check_writable(path)
 
 
 def _check(option: str, given: str | None, known: tuple[str, ...]) -> None:
     if given is not None and given not in known:
         raise UsageError(f"{option} {given!r}: choose one of {', '.join(known)}")
+
+
+def _check_writable(path: str) -> None:
+    # Imported here, because most processes have no such file.
+    from understudy.log_file import LogFile
+
+    try:
+        LogFile(path).close()
+    except OSError as error:
+        raise UsageError(
+            f"{FILE_VARIABLE}={path!r}: {error.strerror}. Name a file that this user may write"
+        ) from None

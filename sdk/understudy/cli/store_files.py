@@ -53,6 +53,28 @@ def store_files(file: Path) -> dict[str, Path]:
     return found
 
 
+def file_of(store: str, folder: Path) -> Path | None:
+    """Return the file of a store, whether it exists or not; None if it has none.
+
+    Parameters
+    ----------
+    store
+        As for a broker: memory, a path, or a URL.
+    folder
+        Where relative paths begin.
+
+    Examples
+    --------
+    >>> file_of("sqlite:///calls.db", Path("/srv"))
+    PosixPath('/srv/calls.db')
+    >>> file_of("memory", Path("/srv")) is None
+    True
+    """
+    if store == "memory" or is_database(store):
+        return None
+    return folder / Path(store.removeprefix("sqlite:///"))
+
+
 def _places(file: Path, *folders: Any) -> Iterator[Path]:
     """Yield the directories in which the broker of a table may have been started."""
     yield Path.cwd()

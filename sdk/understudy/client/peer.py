@@ -12,6 +12,7 @@ import msgspec
 
 from understudy._version import __version__
 from understudy.client.availability import Availability
+from understudy.client.build import own_build
 from understudy.client.calls import dated
 from understudy.client.log import ConnectionLog
 from understudy.client.node_environment import NodeEnvironment
@@ -114,6 +115,7 @@ class Peer:
         self._name = name
         self._boot = boot
         self._os_pid = os_pid
+        self._build = own_build()
         self._router: Router | None = None
         self._node: NodeService | None = None
         self._sessions: dict[Link, _Session] = {}
@@ -231,6 +233,7 @@ class Peer:
             versions=tuple(version for _, version in functions),
             concurrency=node.config.concurrency if node is not None else None,
             schemas=_schemas(functions.values()) if self.serving else None,
+            build=self._build,
         )
 
     def announce(self) -> None:

@@ -21,19 +21,24 @@ from understudy.edge.sites import ANY_NAME, OwnSite
 from understudy.edge.tokens.bearer import RefusedError as TokenRefusedError
 from understudy.ui.deeds import DEEDS, done_text
 from understudy.ui.pages.brokers import brokers
+from understudy.ui.pages.builds import builds
 from understudy.ui.pages.call import call, opened
 from understudy.ui.pages.calls import calls
 from understudy.ui.pages.deeds import Done, confirmation, perform
 from understudy.ui.pages.groups import group, groups
 from understudy.ui.pages.now import now
+from understudy.ui.pages.query import answered, query
 from understudy.ui.pages.schedules import schedules
 from understudy.ui.pages.waiting import waiting
 from understudy.ui.ports import AwayError, HistoryPort, RefusedError
+from understudy.ui.query_text import csv_text, json_text
 from understudy.ui.row_changes import Region
 from understudy.ui.sessions import COOKIE, is_session_id
 from understudy.ui.streams import stream
 from understudy.ui.ui import Ui
 from understudy.ui.view import View, message
+from understudy_store.errors import StoreError
+from understudy_store.inquiry.base import Answer
 
 #: bytes of a form
 FORM_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -47,6 +52,7 @@ Page: TypeAlias = Callable[[Ui, Any], Awaitable[View]]
 _OF_BROKERS: Final[Mapping[str, Page]] = {
     "/": now,
     "/groups": groups,
+    "/builds": builds,
     "/group": group,
     "/brokers": brokers,
 }
@@ -56,13 +62,17 @@ _OF_ALL: Final[Mapping[str, Page]] = {
     "/waiting": waiting,
     "/schedules": schedules,
 }
+#: Pages that do not change while they are open.
+_STILL: Final[Mapping[str, Page]] = {"/query": query}
 _NAV: Final = (
     ("/", "Now"),
     ("/calls", "Calls"),
     ("/groups", "Groups"),
+    ("/builds", "Builds"),
     ("/waiting", "Waiting"),
     ("/schedules", "Schedules"),
     ("/brokers", "Brokers"),
+    ("/query", "Query"),
 )
 _CSP: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -81,10 +91,12 @@ _SECURITY: Final = (
 def make_app(ui: Ui) -> ASGIApp:
     """Return the application."""
     pages = dict(_OF_ALL) if ui.is_offline else {**_OF_BROKERS, **_OF_ALL}
-    handlers = Handlers(ui, [each for each in _NAV if each[0] in pages])
+    handlers = Handlers(ui, [each for each in _NAV if each[0] in {**pages, **_STILL}])
     routes = [
         *(Route(path, handlers.page(page)) for path, page in pages.items()),
         *(Route(f"/events{path}", handlers.events(page)) for path, page in pages.items()),
+        *(Route(path, handlers.page(page)) for path, page in _STILL.items()),
+        Route("/query.{kind}", handlers.download),
         Route("/call/rows", handlers.rows),
         Route("/do/{name}", handlers.ask, methods=["GET"]),
         Route("/do/{name}", handlers.do, methods=["POST"]),
@@ -188,6 +200,30 @@ class Handlers:
         except (AwayError, RefusedError) as error:
             return Response(str(error), 503)
         return HTMLResponse(html or "", 404 if html is None else 200)
+
+    async def download(self, request: Request) -> Response:
+        """Answer a question in SQL with a file."""
+        kind = request.path_params["kind"]
+        if kind not in _FILES:
+            return Response(status_code=404)
+        if self._ui.gate is not None:
+            try:
+                await self._who(_session_of(request))
+            except TokenRefusedError:
+                return self._to_login(request)
+        try:
+            answer = await answered(self._ui, request.query_params)
+        except RefusedError as error:
+            return Response(str(error), error.status)
+        except (AwayError, StoreError) as error:
+            return Response(str(error), 503 if isinstance(error, AwayError) else 400)
+        media_type, text_of = _FILES[kind]
+        headers = {
+            "content-disposition": f'attachment; filename="query.{kind}"',
+            "cache-control": "no-store",
+        }
+        content = text_of(answer).encode("utf-8", "backslashreplace")
+        return Response(content, 200, headers, media_type)
 
     async def start(self, _request: Request) -> Response:
         """Go to the first page of a file."""
@@ -387,6 +423,11 @@ class Handlers:
         return self._ui.sessions.is_form_of(session, fields.get("form", ""))
 
 
+#: kind of a file to its type, and what makes it
+_FILES: Final[Mapping[str, tuple[str, Callable[[Answer], str]]]] = {
+    "csv": ("text/csv; charset=utf-8", csv_text),
+    "json": ("application/json", json_text),
+}
 _NOT_OURS: Final = message(
     "This form is not of this session",
     "It is too old, or of another page. Load the page again, and send it once more.",

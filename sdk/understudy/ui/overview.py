@@ -55,6 +55,7 @@ class NodeRow:
     concurrency: int | None
     silent: str
     functions: Sequence[str]
+    build: str = ""
 
     @property
     def load(self) -> float:
@@ -87,6 +88,12 @@ class GroupRow:
     def load(self) -> float:
         """The part of its room that is taken, from 0 to 1."""
         return min(1.0, self.running / self.concurrency) if self.concurrency else 0.0
+
+    @property
+    def build(self) -> str:
+        """The build of its nodes, or how many they have."""
+        builds = {node.build for node in self.nodes} - {""}
+        return f"{len(builds)} builds" if len(builds) > 1 else "".join(builds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,4 +277,5 @@ def _node_row(group: str, node: NodeInfo) -> NodeRow:
         concurrency=node.concurrency,
         silent=duration(node.silent_ms) if is_silent else "",
         functions=sorted(set(node.functions)),
+        build=node.build,
     )

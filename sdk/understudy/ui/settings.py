@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from understudy.edge.server import Limits
+from understudy.ui.log_link import LogLink
 
 
 class UiSettings(msgspec.Struct, frozen=True):
@@ -29,6 +30,12 @@ class UiSettings(msgspec.Struct, frozen=True):
         The files of the certificate and of its key; None: connections are in clear.
     is_secure
         Browsers reach it by https: cookies are sent over nothing else.
+    log_files
+        Files with the log lines of calls.
+    log_link
+        Leads to a call's lines in the log system of the team; None: there is none.
+    query
+        The store that the page for queries asks, as for a broker; None: there is none.
     patience_s
         How long a page waits for a broker.
     streams_max
@@ -44,6 +51,9 @@ class UiSettings(msgspec.Struct, frozen=True):
     tokens: Path | None = None
     tls: tuple[Path, Path] | None = None
     is_secure: bool = False
+    log_files: tuple[Path, ...] = ()
+    log_link: LogLink | None = None
+    query: str | None = None
     patience_s: float = 3.0
     streams_max: int = 200
     limits: Limits = Limits(connections_max=500)

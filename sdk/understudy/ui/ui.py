@@ -10,12 +10,15 @@ import trio
 from jinja2 import Environment
 
 from understudy.edge.tokens.gate import TokenGate
+from understudy.ui.inquiries import Inquiries
+from understudy.ui.log_files import LogFiles
 from understudy.ui.ports import Port
 from understudy.ui.row_changes import Region, digest_of
 from understudy.ui.sessions import Sessions
 from understudy.ui.settings import UiSettings
 from understudy.ui.templating import Static, macros, make_environment
 from understudy.ui.throughput import Sampler
+from understudy_store.inquiry.opening import open_inquirer
 
 #: pages whose rows are remembered until their streams are open
 _SEEN_MAX: Final = 12
@@ -26,6 +29,10 @@ class Ui:
 
     Attributes
     ----------
+    logs
+        The files with the log lines of calls.
+    inquiries
+        The questions in SQL to the store.
     sampler
         The latest numbers of the brokers; None: a file is shown.
     gate
@@ -47,6 +54,10 @@ class Ui:
         self.port = port
         self.sampler = sampler
         self.gate = gate
+        self.logs = LogFiles(settings.log_files)
+        self.inquiries = Inquiries(
+            None if settings.query is None else open_inquirer(settings.query)
+        )
         self.sessions = Sessions()
         self.static = Static()
         self.templates: Environment = make_environment(self.static)

@@ -41,6 +41,7 @@ def groups_json(report: GroupsReport) -> dict[str, Any]:
                         "silent_ms": node.silent_ms,
                         "blocked": node.blocked or None,
                         "blocked_ms": node.blocked_ms,
+                        "build": node.build or None,
                         "functions": list(node.functions),
                     }
                     for node in group.nodes

@@ -43,13 +43,18 @@ class Deployment:
 
     def start(self, name: str) -> None:
         """Start the broker, the node or the dashboard."""
+        own = ("--log-link", "https://logs.example/?q={id}", "--query", str(self.store))
         commands = {
             "broker": ("broker", "--store", f"sqlite:///{self.store}", "--listen", self.url),
             "node": ("node", "tests.integration.ui.shop:runtime", "--url", self.url, "--id", "s-1"),
-            "ui": ("ui", "--url", self.url, "--listen", self.base.removeprefix("http://")),
+            "ui": ("ui", "--url", self.url, "--listen", self.base.removeprefix("http://"), *own),
         }
         lines = {"broker": "listening on", "node": "of group shop serves", "ui": "understudy ui: h"}
-        program = self._programs[name] = Program(*commands[name], cwd=ROOT)
+        log_file = str(self.folder / "shop.log")
+        program = Program(
+            *commands[name], cwd=ROOT, UNDERSTUDY_LOG_FILE=log_file, UNDERSTUDY_BUILD="3f2a1c"
+        )
+        self._programs[name] = program
         program.wait_for(lines[name])
 
     def stop(self, name: str) -> None:

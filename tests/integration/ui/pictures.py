@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urlencode
 
 from playwright.sync_api import Browser
 
 from tests.integration.ui.deployment import deployment
 from tests.services.chromium import chromium
+from understudy.ui.query_text import EXAMPLES
 
 PICTURES = {
     "now": "/",
@@ -19,7 +21,10 @@ PICTURES = {
     "graph": "/call?id=order-7&tab=graph",
     "steps": "/call?id=order-7&tab=steps",
     "attempts": "/call?id=print-1&tab=attempts",
+    "logs": "/call?id=order-7&tab=logs",
     "group": "/group?name=shop",
+    "builds": "/builds",
+    "query": f"/query?{urlencode({'sql': EXAMPLES[0].sql})}",
     "waiting": "/waiting",
     "schedules": "/schedules",
     "brokers": "/brokers",

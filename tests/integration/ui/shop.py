@@ -20,6 +20,7 @@ def price(ctx: Context, item: str) -> int:
 @runtime.register
 def reserve(ctx: Context, items: list[str]) -> dict[str, Any]:
     """Reserve items."""
+    ctx.log.warning("shelf %d is nearly empty", 7)
     time.sleep(0.12)
     return {"reserved": items, "until": "2026-12-24", "shelf": 7}
 
@@ -36,6 +37,7 @@ def charge(ctx: Context, amount: int) -> str:
 @runtime.register
 def checkout(ctx: Context, items: list[str]) -> Any:
     """Reserve, price and charge."""
+    ctx.log.info("somebody buys %d things", len(items), extra={"basket": items})
     yield ctx.run(_check_stock, items)
     yield ctx.rpc(reserve, items)
     prices = yield ctx.map(price, items)
@@ -68,6 +70,7 @@ def reminder(ctx: Context, delay_s: float) -> Any:
 @runtime.register
 def approval(ctx: Context, amount: int) -> Any:
     """Wait for a person."""
+    ctx.log.warning("%s needs an approval", amount)
     promise = yield ctx.promise(timeout=7 * 24 * 3600)
     answer = yield promise
     return {"amount": amount, "answer": answer}

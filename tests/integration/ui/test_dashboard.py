@@ -31,9 +31,12 @@ SCREENS = {
     "/call?id=order-7&tab=steps": "receipt-39",
     "/call?id=refund-1": "the card was declined",
     "/call?id=print-1&tab=attempts": "out of paper",
+    "/call?id=order-7&tab=logs": "somebody buys 3 things",
     "/call?id=order-7&tab=raw": '"state": "resolved"',
     "/groups": "shop",
     "/group?name=shop": "checkout",
+    "/builds": "3f2a1c",
+    f"/query?sql={quote('select id, state, param_data from promise order by id')}": "order-7.1",
     "/waiting": "trip-1",
     "/schedules": "nightly",
     "/brokers": "tcp://",
@@ -125,6 +128,9 @@ def test_ids_and_values_are_only_ever_text(page: Page) -> None:
         assert page.evaluate("document.body.id") == ""
     page.goto(f"/call?id={quote(HOSTILE)}&tab=steps")
     expect(page.locator("main")).to_contain_text(r"\u202e\u001b[31m")
+    page.goto(f"/call?id={quote(HOSTILE)}&tab=logs")
+    expect(page.locator("#logs")).to_contain_text("needs an approval")
+    assert page.locator("img").count() == 0
     page.goto("/call?id=large-1&tab=steps")
     expect(page.locator("main")).to_contain_text("too large for a page")
 
@@ -153,6 +159,47 @@ def test_a_waterfall_grows_row_by_row(page: Page, shop: Deployment) -> None:
     shop.runtime.promises.resolve("trip-3.1", True)
     expect(page.locator("#rows tr").nth(0)).to_contain_text("resolved")
     expect(page.locator("#head")).to_contain_text("resolved")
+
+
+def test_logs_follow_a_call_and_lead_to_the_system_of_the_team(
+    page: Page, shop: Deployment
+) -> None:
+    page.goto("/call?id=refund-1&tab=logs")
+    expect(page.locator("#logs tr")).to_have_count(4)
+    expect(page.locator("#logs")).to_contain_text("attempt 1 of 3 failed")
+    page.get_by_text("Traceback").first.click()
+    expect(page.locator("#logs pre").first).to_contain_text("is over the limit")
+    link = page.get_by_role("link", name="Open in the log system")
+    assert link.get_attribute("href") == "https://logs.example/?q=refund-1"
+    page.get_by_role("link", name="Show this call alone").click()
+    expect(page.locator("#logs tr")).to_have_count(1)
+    with (shop.folder / "shop.log").open("a", encoding="utf-8") as log:
+        log.write('{"understudy.id": "refund-1", "event": "<b>more</b>", "timestamp": "9"}\n')
+    expect(page.locator("#logs tr").nth(1)).to_contain_text("<b>more</b>")
+
+
+def test_a_query_is_answered_saved_in_the_address_and_downloaded(
+    page: Page, shop: Deployment
+) -> None:
+    page.goto("/query")
+    page.get_by_role("link", name="The slowest functions").click()
+    expect(page.locator("#answer")).to_contain_text("checkout")
+    page.fill("textarea", "select id, state, param_data from promise where id = 'order-7'")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#answer tr")).to_have_count(1)
+    expect(page.locator("#answer")).to_contain_text(re.compile(r"order-7resolved\(\d+ bytes\)"))
+    assert "param_data" in page.url
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert download.value.path().read_text().startswith("id,state,param_data\norder-7,resolved,(")
+    found = httpx.get(f"{shop.base}/query.json", params={"sql": "select 1 as a, null as b"}).json()
+    assert found == {"columns": ["a", "b"], "rows": [[1, None]], "is_whole": True}
+    page.fill("textarea", "delete from promise")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_role("alert")).to_contain_text("only reading is permitted here")
+    refused = httpx.get(f"{shop.base}/query.csv", params={"sql": "delete from promise"})
+    assert refused.status_code == 400
+    assert httpx.get(f"{shop.base}/query.xml").status_code == 404
 
 
 def test_folded_children_open_on_demand(page: Page) -> None:
@@ -254,7 +301,7 @@ def test_files_are_shown_without_a_broker_and_never_changed(
             program.wait_for("understudy ui: http")
             with httpx.Client(base_url=base, follow_redirects=True) as client:
                 assert client.get("/").status_code == 200
-                for tab in ("waterfall", "graph", "steps", "attempts", "raw"):
+                for tab in ("waterfall", "graph", "steps", "attempts", "logs", "raw"):
                     answer = client.get(f"/call?id=order-7&tab={tab}")
                     assert answer.status_code == 200
                     assert "A file, read only" in answer.text
@@ -262,6 +309,8 @@ def test_files_are_shown_without_a_broker_and_never_changed(
                 assert client.get("/do/cancel?id=order-7").status_code == 404
                 for path in ("/calls", "/waiting", "/schedules"):
                     assert client.get(path).status_code == 200
+                answer = client.get("/query", params={"sql": "select count(*) as n from promise"})
+                assert ("1 row" if option == "--store" else "ui --store FILE") in answer.text
 
 
 def test_beyond_this_machine_people_log_in(shop: Deployment, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
@@ -26,6 +26,7 @@ from understudy_broker.address import (
     check_address,
     is_reachable_by_others,
 )
+from understudy_broker.log_format import FILE_VARIABLE
 from understudy_broker.process import StopSignals
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def dev(
     continue with the new code. If the new code fails, its error is shown and the next change is
     awaited. Ctrl-C stops both.
 
-    Where the extra [ui] is installed, a dashboard runs beside it (understudy ui).
+    Where the extra [ui] is installed, a dashboard runs beside it (understudy ui). For its logs the
+    node writes to a file, STORE.log, or to a temporary one for a store in memory.
 
     \b
     Examples:
@@ -97,7 +99,9 @@ def dev(
     from understudy.cli.edge_keeper import OFF, edge_beside
     from understudy.cli.errors import UsageError
     from understudy.cli.file_watcher import FileWatcher
-    from understudy.cli.ui_keeper import ui_beside, ui_listen
+    from understudy.cli.log_keeper import log_file_beside
+    from understudy.cli.store_files import file_of
+    from understudy.cli.ui_keeper import QUERY_ENV, ui_beside, ui_listen
     from understudy_broker.output import protect_output
     from understudy_broker.server.embedded import EmbeddedBroker
 
@@ -108,15 +112,22 @@ def dev(
         check_secure(listen)
     watcher = FileWatcher(watch)
     stopped = threading.Event()
+    ui = OFF if no_ui else ui_listen()
+    file = file_of(store, Path.cwd())
+    variables = dict(NO_KEYS)
+    if QUERY_ENV not in os.environ and store != "memory":
+        variables[QUERY_ENV] = store if file is None else str(file)
+    kept = nullcontext() if ui == OFF else log_file_beside(file)
     with (
+        kept as log_file,
         EmbeddedBroker(store, listen) as broker,
         edge_beside(OFF if no_http else http, say, variables=NO_KEYS, insecure=insecure) as edge,
-        ui_beside(OFF if no_ui else ui_listen(), say, NO_KEYS) as dashboard,
+        ui_beside(ui, say, variables, log_file) as dashboard,
     ):
         say(f"broker at {broker.endpoint}, store {store}; watching {watcher.folder}")
         edge.start(broker.endpoint)
         dashboard.start(broker.endpoint)
-        node = _NodeProcess(runtime, broker.endpoint)
+        node = _NodeProcess(runtime, broker.endpoint, log_file)
         # The node ends within the block of the signals, so that a second one kills it meanwhile.
         with StopSignals(stopped.set, on_kill=node.kill) as signals, node:
             _reload_until(stopped, broker, node, watcher)
@@ -164,8 +175,9 @@ def _reload_until(
 class _NodeProcess:
     """The process that runs the app. It ends when this process ends, however that happens."""
 
-    def __init__(self, runtime: str, url: str) -> None:
+    def __init__(self, runtime: str, url: str, log_file: Path | None) -> None:
         self._argv = [sys.executable, "-m", "understudy", "node", runtime, "--url", url]
+        self._variables = {} if log_file is None else {FILE_VARIABLE: str(log_file)}
         self._lifeline = Lifeline()
         self._process: subprocess.Popen[bytes] | None = None
         self.exit_code: int | None = None
@@ -182,7 +194,13 @@ class _NodeProcess:
         fd = self._lifeline.child_fd
         self._process = subprocess.Popen(
             self._argv,
-            env={"PYTHONUNBUFFERED": "1", **os.environ, **NO_KEYS, LIFELINE_ENV: str(fd)},
+            env={
+                "PYTHONUNBUFFERED": "1",
+                **os.environ,
+                **NO_KEYS,
+                **self._variables,
+                LIFELINE_ENV: str(fd),
+            },
             pass_fds=(fd,),
             # The terminal's Ctrl-C must reach only this process, which stops the node in order.
             start_new_session=True,

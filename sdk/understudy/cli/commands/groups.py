@@ -43,6 +43,7 @@ def groups(context: typer.Context, as_json: AsJson = False, url: Url = None) -> 
              that wait in the node for their turn or, for a moment, for other calls
     QUEUED   tasks that wait for a node of the group
     WAITING  the age of the oldest of these
+    BUILD    what UNDERSTUDY_BUILD says in the node's process, if any node has it
 
     --json prints one object with the groups (RUNNING is held and concurrency there; credit is how
     many more tasks a node asks for) and the broker's counters since its start.
@@ -164,8 +165,12 @@ def groups_text(report: GroupsReport) -> str:
             "understudy node app:runtime --group NAME"
         )
         return "\n".join([text, *_insecure(report)])
-    headers = ("GROUP", "NODE", "HOST", "PID", "RUNNING", "QUEUED", "WAITING", "SERVES")
+    headers = ["GROUP", "NODE", "HOST", "PID", "RUNNING", "QUEUED", "WAITING", "SERVES"]
     rows = [row for group in report.groups for row in _rows(group)]
+    if any(node.build for group in report.groups for node in group.nodes):
+        headers.insert(-1, "BUILD")
+    else:
+        rows = [(*row[:-2], row[-1]) for row in rows]
     lines = [table(headers, rows, width=terminal_width(), elastic=("SERVES", "HOST"))]
     below = [line for group in report.groups for line in _paused(group.name, group.pauses)]
     below += [_unserved_text(group) for group in report.groups if group.queued and not group.nodes]
@@ -190,7 +195,7 @@ def _rows(group: GroupInfo) -> list[tuple[object, ...]]:
 
     waiting = duration(group.waiting_ms) if group.queued else None
     if not group.nodes:
-        return [(group.name, None, None, None, None, group.queued, waiting, None)]
+        return [(group.name, None, None, None, None, group.queued, waiting, None, None)]
     rows: list[tuple[object, ...]] = []
     for index, node in enumerate(group.nodes):
         # The group's own columns are filled in its first line only.
@@ -199,7 +204,8 @@ def _rows(group: GroupInfo) -> list[tuple[object, ...]]:
         serves = ", ".join(names[:_NAMES_MAX])
         if len(names) > _NAMES_MAX:
             serves += f", … ({len(names)})"
-        rows.append((name, node.name, node.host, node.os_pid, _running(node), *queue, serves))
+        where = (name, node.name, node.host, node.os_pid, _running(node), *queue)
+        rows.append((*where, node.build or None, serves))
     return rows
 
 

@@ -73,6 +73,9 @@ def node(
     stops the node cleanly: running functions finish, or are handed back after 10 s. The second
     SIGTERM or SIGINT stops it at once. Without a broker the node waits until one answers.
 
+    UNDERSTUDY_BUILD names the build of the program, such as a commit: understudy groups and the
+    dashboard show it.
+
     A node takes the calls of its group. If its Runtime has a task_source, or UNDERSTUDY_TASK_SOURCE
     is the URL of a queue (amqp://, nats:// or redis://), it takes what a connector puts there
     instead: see understudy connector --help.

@@ -38,6 +38,32 @@ def ui(
             metavar="FILE", help="Show a recorded call graph (understudy.testing.record) instead."
         ),
     ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STORE",
+            envvar="UNDERSTUDY_UI__QUERY",
+            help="The store that the page for queries in SQL reads: a file, or postgresql://...; "
+            "a URL with a password belongs into the variable. [default: the one of --store]",
+        ),
+    ] = None,
+    log_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="UNDERSTUDY_LOG_FILE",
+            help="A file of JSON log lines, whose lines the page of a call shows; may be repeated.",
+        ),
+    ] = None,
+    log_link: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="UNDERSTUDY_UI__LOG_LINK",
+            help="The address of a call's lines in your log system, with {id}, {origin}, {trace}, "
+            "{from} or {to} in it.",
+        ),
+    ] = None,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser of this machine.")
     ] = False,
@@ -88,7 +114,9 @@ def ui(
     Examples:
       understudy ui --open
       understudy ui --store backup.db
+      understudy ui --query calls.db
       understudy ui --history order-7.json --open
+      understudy ui --log-file node.log --log-link 'https://logs.example/?q={id}&trace={trace}'
       understudy ui --listen 0.0.0.0:8080 --tokens tokens.toml --tls-cert u.pem --tls-key u.key
 
     \b
@@ -120,9 +148,24 @@ def ui(
             is_behind_proxy=behind_proxy,
         )
     # Imported here, because they need the extra [ui].
+    from understudy.ui.log_link import LogLink, LogLinkError
     from understudy.ui.process import run_ui
     from understudy.ui.settings import UiSettings
+    from understudy_store.errors import StoreAddressError
+    from understudy_store.inquiry.opening import open_inquirer
 
+    try:
+        link = None if log_link is None else LogLink(log_link)
+    except LogLinkError as error:
+        raise UsageError(f"--log-link: {error}") from None
+    try:
+        if query is not None:
+            open_inquirer(query)
+    except StoreAddressError as error:
+        raise UsageError(f"--query: {error}") from None
+    for path in log_file or ():
+        if path.is_dir():
+            raise UsageError(f"--log-file {str(path)!r} is a folder: name a file in it")
     settings = UiSettings(
         "" if store or history else broker_address(url),
         host,
@@ -133,6 +176,9 @@ def ui(
         tokens,
         tls,
         tls is not None or behind_proxy,
+        tuple(log_file or ()),
+        link,
+        query if query is not None or store is None else str(store),
     )
     protect_output()
     logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")

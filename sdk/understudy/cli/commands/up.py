@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +17,10 @@ from understudy.cli.errors import CliError, UsageError
 from understudy.cli.log_options import LogFormat, LogLevel, follow
 from understudy.cli.printing import err
 from understudy.edge.address import parse_listen, place
-from understudy_broker.log_format import chosen_format
+from understudy_broker.log_format import FILE_VARIABLE, chosen_format
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from understudy_actors.processes import ProcessSpec
     from understudy_actors.processes.topology import Topology
@@ -68,7 +69,8 @@ def up(
     = "HOST:PORT" in [broker] says where, http = "off" that there is none.
 
     With the extra [ui], a dashboard runs as well (see: understudy ui --help), at 127.0.0.1:8080 or
-    where UNDERSTUDY_UI__LISTEN says; --no-ui runs none.
+    where UNDERSTUDY_UI__LISTEN says; --no-ui runs none. For its logs the processes write to a file
+    beside the first broker's store, STORE.log, or to a temporary one if the store is no file.
 
     Several brokers, each written [[broker]] with a name and its own listen, share the work.
 
@@ -79,6 +81,7 @@ def up(
       129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM
     """
     from understudy.cli.client import Client
+    from understudy.cli.log_keeper import log_file_beside
     from understudy.cli.process_pools import (
         BROKER_START_S,
         Say,
@@ -88,6 +91,7 @@ def up(
         wait_for_broker,
         wait_for_nodes,
     )
+    from understudy.cli.store_files import file_of
     from understudy_actors.processes import Pool
     from understudy_actors.processes.topology import load_topology, processes
     from understudy_broker.output import protect_output
@@ -111,8 +115,6 @@ def up(
     if http is not None:
         others.append(edge_spec(http, topology, {spec.name for spec in specs}))
     ui = ui_of(topology) if brokers and not no_ui else None
-    if ui is not None:
-        others.append(ui_spec(ui, topology, {spec.name for spec in specs}))
     wanted = {group.name: group.nodes for group in topology.groups}
 
     async def body(pool: Pool, say: Say) -> None:
@@ -132,7 +134,15 @@ def up(
     advice = None
     if not topology.brokers:
         advice = f"; or add a [broker] table to {file}"
-    with Client(topology.url, BROKER_START_S, advice) as client:
+    with Client(topology.url, BROKER_START_S, advice) as client, ExitStack() as stack:
+        if ui is not None:
+            store = store_of(topology, brokers)
+            in_file = None if store is None else file_of(store, Path.cwd())
+            log_file = stack.enter_context(log_file_beside(in_file))
+            # All processes follow it.
+            os.environ[FILE_VARIABLE] = str(log_file)
+            names = {spec.name for spec in (*brokers, *others)}
+            others.append(ui_spec(ui, topology, names, log_file, store))
         return run_pool("up", [spec.name for spec in (*brokers, *others)], body)
 
 
@@ -192,21 +202,56 @@ def ui_of(topology: Topology) -> str | None:
     return listen
 
 
-def ui_spec(listen: str, topology: Topology, names: Collection[str]) -> ProcessSpec:
+def store_of(topology: Topology, specs: Sequence[ProcessSpec]) -> str | None:
+    """Return the first broker's store, a file with its whole path; None if that is not known.
+
+    Parameters
+    ----------
+    specs
+        The processes of the brokers.
+    """
+    from understudy.cli.store_files import file_of
+    from understudy_broker.server.settings import DEFAULT_FILE, ENV_PREFIX
+
+    broker, folder = topology.brokers[0], Path(specs[0].cwd or Path.cwd())
+    set_for_all = os.environ.get(f"{ENV_PREFIX}STORE")
+    if broker.name is not None:
+        store = set_for_all or broker.settings["store"]
+    elif broker.store is None and set_for_all is None and (folder / DEFAULT_FILE).exists():
+        return None  # The broker reads that file as well.
+    else:
+        store = broker.store or set_for_all or "understudy.db"
+    file = file_of(store, folder)
+    return store if file is None else str(file)
+
+
+def ui_spec(
+    listen: str, topology: Topology, names: Collection[str], log_file: Path, store: str | None
+) -> ProcessSpec:
     """Return the dashboard, a process that is stopped before the nodes.
 
     Parameters
     ----------
     names
         Of the other processes.
+    log_file
+        Where it finds the log lines of calls.
+    store
+        The first broker's, which is that of queries if it is the only one.
     """
-    from understudy.cli.ui_keeper import ui_command
+    from understudy.cli.ui_keeper import QUERY_ENV, ui_command
     from understudy_actors.processes import ProcessSpec
     from understudy_actors.processes.topology import PROCESS_STAGE
+    from understudy_broker.deployment import is_database
 
+    is_readable = store not in (None, "memory") and (
+        len(topology.brokers) == 1 or is_database(store)
+    )
+    env = {QUERY_ENV: str(store)} if is_readable and QUERY_ENV not in os.environ else {}
     return ProcessSpec(
         name="ui" if "ui" not in names else "understudy-ui",
-        argv=ui_command(listen, str(topology.url)),
+        argv=ui_command(listen, str(topology.url), log_file),
+        env=env,
         stage=PROCESS_STAGE,
         watches_lifeline=True,
     )

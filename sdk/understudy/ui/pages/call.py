@@ -13,6 +13,7 @@ from understudy.ui.badges import Badge, badge_of
 from understudy.ui.deeds import deeds_for
 from understudy.ui.facts import CallFacts
 from understudy.ui.graph_layout import draw
+from understudy.ui.pages.logs import logs_tab
 from understudy.ui.payloads import Shown, arguments, outcome, shown
 from understudy.ui.reading import GRAPH_MAX, read_call, with_tasks
 from understudy.ui.row_changes import Region, row_key
@@ -47,7 +48,7 @@ from understudy_store.records import (
     origin_of,
 )
 
-TABS: Final = ("waterfall", "graph", "steps", "attempts", "raw")
+TABS: Final = ("waterfall", "graph", "steps", "attempts", "logs", "raw")
 #: steps of a call that are listed
 STEPS_MAX: Final = 200
 #: children that a folded row opens at a time
@@ -78,7 +79,10 @@ async def call(ui: Ui, query: QueryParams) -> View:
         Region("head", {"head-row": str(rows.head(_head(ui, root, facts)))}, "div"),
         Region("why", _why(ui, facts), "div"),
     ]
-    tab_regions, context = _TABS[tab](ui, root, facts)
+    if tab == "logs":
+        tab_regions, context = await logs_tab(ui, root, facts, query)
+    else:
+        tab_regions, context = _TABS[tab](ui, root, facts)
     logged = facts.attempts.get(id_, ())
     context |= {
         "id": id_,
@@ -88,6 +92,7 @@ async def call(ui: Ui, query: QueryParams) -> View:
             ("graph", "Graph", 0),
             ("steps", "Steps", len(root.children)),
             ("attempts", "Attempts", len(logged)),
+            ("logs", "Logs", 0),
             ("raw", "Raw", 0),
         ],
     }

@@ -134,17 +134,18 @@ def test_tasks_wait_for_credit(rig: Rig) -> None:
     assert group.nodes[0].concurrency is None
 
 
-def test_the_concurrency_of_a_node_is_reported(rig: Rig) -> None:
-    rig.send(b"peer-n", msgspec.structs.replace(hello("n", group="counted"), concurrency=7))
+def test_the_concurrency_and_the_build_of_a_node_are_reported(rig: Rig) -> None:
+    told = msgspec.structs.replace(hello("n", group="counted"), concurrency=7, build="3f2a")
+    rig.send(b"peer-n", told)
     report = rig.ask(C, GroupsGet())
     rig.turn()
     response = next(m for m in rig.take(C, Response) if m.corr == report)
     assert response.report is not None
     assert [
-        [node.concurrency for node in group.nodes]
+        [(node.concurrency, node.build) for node in group.nodes]
         for group in response.report.groups
         if group.name == "counted"
-    ] == [[7]]
+    ] == [[(7, "3f2a")]]
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, 2**31, 2**63])
@@ -154,6 +155,14 @@ def test_a_hello_with_an_impossible_concurrency_is_refused(rig: Rig, concurrency
     [refused] = rig.take(b"peer-n", Refused)
     assert (refused.status, refused.fatal) == (400, True)
     assert refused.error.startswith(f"concurrency: {concurrency} is not between")
+
+
+def test_a_hello_with_a_long_build_is_refused(rig: Rig) -> None:
+    rig.send(b"peer-n", msgspec.structs.replace(hello("n"), build="x" * 101))
+    rig.turn()
+    [refused] = rig.take(b"peer-n", Refused)
+    assert (refused.status, refused.fatal) == (400, True)
+    assert refused.error == "build: use at most 100 characters"
 
 
 def test_a_task_that_settles_while_it_waits_leaves_the_queue(rig: Rig) -> None:

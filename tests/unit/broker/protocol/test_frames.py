@@ -66,6 +66,7 @@ hellos = st.builds(
     texts,
     claims=st.lists(st.tuples(texts, st.integers(0, 9)), max_size=3).map(tuple),
     concurrency=st.none() | st.integers(1, 99),
+    build=texts,
 )
 messages = st.lists(
     requests | hellos | st.just(Beat()) | st.just(Bye()) | st.builds(Credit, st.integers(0, 99)),

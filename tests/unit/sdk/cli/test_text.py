@@ -122,6 +122,16 @@ def test_groups_say_how_busy_a_node_is(concurrency: int | None, running: str) ->
     assert line.split()[at] == running
 
 
+def test_groups_show_builds_where_a_node_says_one() -> None:
+    node = NodeInfo("n-1", "n-1#x", 42, "host", 25, 7, 0, ("f",), 32, build="3f2a")
+    other = NodeInfo("n-2", "n-2#x", 43, "host", 25, 7, 0, ("f",), 32)
+    report = GroupsReport((GroupInfo("g", (node, other), 0, 0), GroupInfo("h", (), 1, 0)), {})
+    header, *lines = groups_text(report).splitlines()
+    at = header.index("BUILD")
+    assert [line[at:].split()[0] for line in lines[:3]] == ["3f2a", "-", "-"]
+    assert [node["build"] for node in groups_json(report)["groups"][0]["nodes"]] == ["3f2a", None]
+
+
 @pytest.mark.parametrize(
     ("text", "at"),
     [

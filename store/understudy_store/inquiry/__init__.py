@@ -1,0 +1,1 @@
+"""Questions in SQL that people put to a store, which they cannot change thereby."""
