@@ -26,6 +26,7 @@ from understudy.ui.pages.call import call, opened
 from understudy.ui.pages.calls import calls
 from understudy.ui.pages.deeds import Done, confirmation, perform
 from understudy.ui.pages.groups import group, groups
+from understudy.ui.pages.many import begin, choice, job, no_question, stop
 from understudy.ui.pages.now import now
 from understudy.ui.pages.query import answered, query
 from understudy.ui.pages.schedules import schedules
@@ -48,6 +49,16 @@ _FORM_S: Final = 20.0
 #: reads what a page shows
 Page: TypeAlias = Callable[[Ui, Any], Awaitable[View]]
 
+#: says what something will do, and does it, given its name
+Show: TypeAlias = Callable[[Ui, str, Any], Awaitable[View]]
+Act: TypeAlias = Callable[[Ui, str, Any, Mapping[str, str]], Awaitable[View | Done]]
+
+#: forms by the first part of their paths: what asks, and what is done
+_FORMS: Final[Mapping[str, tuple[Show, Act]]] = {
+    "do": (confirmation, perform),
+    "many": (choice, begin),
+    "job": (no_question, stop),
+}
 #: pages that need brokers
 _OF_BROKERS: Final[Mapping[str, Page]] = {
     "/": now,
@@ -55,6 +66,7 @@ _OF_BROKERS: Final[Mapping[str, Page]] = {
     "/builds": builds,
     "/group": group,
     "/brokers": brokers,
+    "/job": job,
 }
 _OF_ALL: Final[Mapping[str, Page]] = {
     "/call": call,
@@ -98,8 +110,10 @@ def make_app(ui: Ui) -> ASGIApp:
         *(Route(path, handlers.page(page)) for path, page in _STILL.items()),
         Route("/query.{kind}", handlers.download),
         Route("/call/rows", handlers.rows),
-        Route("/do/{name}", handlers.ask, methods=["GET"]),
-        Route("/do/{name}", handlers.do, methods=["POST"]),
+        *(
+            Route(f"/{kind}/{{name}}", handlers.form(show, act), methods=["GET", "POST"])
+            for kind, (show, act) in _FORMS.items()
+        ),
         Route("/login", handlers.login, methods=["GET", "POST"]),
         Route("/logout", handlers.logout, methods=["POST"]),
         Route("/static/{name}", handlers.static),
@@ -242,14 +256,22 @@ class Handlers:
 
     # Deeds ---------------------------------------------------------------------------------------
 
-    async def ask(self, request: Request) -> Response:
-        """Say what a deed will do, and ask for it."""
-        name = request.path_params["name"]
-        handler = self.page(lambda ui, query: confirmation(ui, name, query))
-        return await handler(request)
+    def form(self, show: Show, act: Act) -> Callable[[Request], Awaitable[Response]]:
+        """Return the handler that says what something will do, and does it once it is sent back."""
 
-    async def do(self, request: Request) -> Response:
-        """Do what a form asks for."""
+        async def handle(request: Request) -> Response:
+            name = request.path_params["name"]
+            if request.method == "POST":
+                return await self._do(
+                    request, lambda fields: act(self._ui, name, request.query_params, fields)
+                )
+            return await self.page(lambda ui, query: show(ui, name, query))(request)
+
+        return handle
+
+    async def _do(
+        self, request: Request, act: Callable[[Mapping[str, str]], Awaitable[View | Done]]
+    ) -> Response:
         session, who = _session_of(request), None
         if self._ui.gate is not None:
             try:
@@ -259,17 +281,16 @@ class Handlers:
         fields = await _form(request)
         if not self._is_own_form(session, fields):
             return self._answer(request, _NOT_OURS, session, who)
-        name = request.path_params["name"]
         found: list[Done] = []
 
-        async def act() -> View:
-            result = await perform(self._ui, name, request.query_params, fields or {})
+        async def perform_it() -> View:
+            result = await act(fields or {})
             if isinstance(result, Done):
                 found.append(result)
                 return message("Done", status=200)
             return result
 
-        view = await self._read(act)
+        view = await self._read(perform_it)
         if found:
             return RedirectResponse(found[0].path, 303)
         return self._answer(request, view, session, who)

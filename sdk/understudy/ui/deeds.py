@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from understudy.ui.badges import settled_badge
 from understudy.values import Codec
 from understudy.views.call_graph import Node
-from understudy_broker.protocol.messages import OwnCommand
+from understudy_broker.protocol.messages import GroupPause, OwnCommand
 from understudy_store.commands import (
     PromiseCancel,
     PromiseSettle,
@@ -31,6 +31,8 @@ from understudy_store.records import REJECTED, RESOLVED, PromiseRecord, Value
 IDS_MAX: Final = 500
 #: characters of a text in a form
 TEXT_CHARS_MAX: Final = 1024 * 1024
+#: characters of the reason for the pause of a group
+REASON_CHARS_MAX: Final = 200
 
 _CODEC: Final = Codec()
 
@@ -87,6 +89,12 @@ def _reject(id_: str, fields: Mapping[str, str]) -> OwnCommand:
     if len(text) > TEXT_CHARS_MAX:
         raise FormError(f"the text has {len(text):,} characters; a page takes {TEXT_CHARS_MAX:,}")
     return PromiseSettle(id_, REJECTED, Value({}, _CODEC.encode_error(RuntimeError(text))))
+
+
+def _group_pause(id_: str, fields: Mapping[str, str], *, paused: bool) -> OwnCommand:
+    # A function is named after a slash, which no group has in its name.
+    group, _, function = id_.partition("/")
+    return GroupPause(group, function, paused, fields.get("reason", "").strip()[:REASON_CHARS_MAX])
 
 
 def _trigger(id_: str, fields: Mapping[str, str]) -> OwnCommand:
@@ -172,6 +180,22 @@ DEEDS: Final[Mapping[str, Deed]] = {
             lambda id_, _: ScheduleResume(id_),
             "It goes on with its next occurrence. Those during the pause are left out.",
             of="schedule",
+        ),
+        Deed(
+            "pause-group",
+            "Pause",
+            lambda id_, fields: _group_pause(id_, fields, paused=True),
+            "Its calls are taken and wait: no node gets them until it is resumed. What runs goes "
+            "on until it ends or waits. Deadlines still count.",
+            field="reason",
+            of="group",
+        ),
+        Deed(
+            "resume-group",
+            "Resume",
+            lambda id_, fields: _group_pause(id_, fields, paused=False),
+            "Nodes get its calls again.",
+            of="group",
         ),
         Deed(
             "delete",

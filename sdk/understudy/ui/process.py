@@ -94,6 +94,7 @@ async def _main(
         ui = Ui(settings, port, sampler, gate)
         if sampler is not None:
             nursery.start_soon(sampler.run)
+        nursery.start_soon(ui.jobs.run)
         if gate is not None:
             nursery.start_soon(gate.run)
         if certificate is not None:

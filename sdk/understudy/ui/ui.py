@@ -11,6 +11,7 @@ from jinja2 import Environment
 
 from understudy.edge.tokens.gate import TokenGate
 from understudy.ui.inquiries import Inquiries
+from understudy.ui.jobs import Jobs
 from understudy.ui.log_files import LogFiles
 from understudy.ui.ports import Port
 from understudy.ui.row_changes import Region, digest_of
@@ -37,6 +38,8 @@ class Ui:
         The latest numbers of the brokers; None: a file is shown.
     gate
         The tokens with which people log in; None: nobody is asked for one.
+    jobs
+        Actions on many calls that are carried out.
     draining
         Set once the dashboard is to end: streams end.
     streams
@@ -59,6 +62,7 @@ class Ui:
             None if settings.query is None else open_inquirer(settings.query)
         )
         self.sessions = Sessions()
+        self.jobs = Jobs(port)
         self.static = Static()
         self.templates: Environment = make_environment(self.static)
         self.draining = trio.Event()

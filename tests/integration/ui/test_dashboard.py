@@ -42,6 +42,8 @@ SCREENS = {
     "/brokers": "tcp://",
     "/do/cancel?id=remind-1": "Cancels 1 call in group shop",
     "/do/resolve?id=trip-1.1": "Value, as JSON",
+    "/do/pause-group?id=shop": "Its calls are taken and wait",
+    "/many/restart?id=refund-1": "This restarts 1 call in 1 group: shop 1",
     "/call?id=nobody": "There is no call",
     f"/call?id={quote(HOSTILE)}": "approval",
 }
@@ -249,6 +251,56 @@ def test_many_calls_are_chosen_and_canceled(page: Page, shop: Deployment) -> Non
     expect(page.locator("#calls tr")).to_have_count(3)
 
 
+def test_all_that_match_are_canceled_and_what_failed_is_restarted(
+    page: Page, shop: Deployment
+) -> None:
+    for number in range(120):
+        shop.call(f"many-{number}", "transfer", 1, target="bank")
+    page.goto("/calls?prefix=many-")
+    expect(page.locator("#calls tr")).to_have_count(100)
+    page.get_by_role("link", name="Cancel all").click()
+    expect(page.locator(".summary")).to_have_text(
+        "This cancels 120 calls, with what they called, in 1 group: bank 120."
+    )
+    shop.call("many-later", "transfer", 1, target="bank")
+    page.get_by_role("button", name="Cancel 120 calls").click()
+    expect(page.locator("#job .summary")).to_have_text("Canceled 120 of 120 calls.")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    page.reload()
+    expect(page.locator("#job .summary")).to_have_text("Canceled 120 of 120 calls.")
+    page.goto("/call?id=many-later")  # Only what was shown is canceled.
+    expect(page.locator("#head .badge")).to_contain_text("queued")
+
+    page.goto("/call?id=refund-1")
+    page.get_by_role("link", name="Restart").click()
+    page.get_by_role("button", name="Restart 1 call").click()
+    expect(page.locator("#job .summary")).to_have_text("Restarted 1 of 1 call.")
+    page.get_by_role("link", name="refund-1-2").click()
+    expect(page.locator("#head .badge")).to_contain_text("rejected")
+    page.goto("/many/retry?state=failed")
+    expect(page.locator("main")).to_contain_text("so there is nothing to retry")
+
+
+def test_a_group_and_a_function_are_paused_and_resumed(page: Page, shop: Deployment) -> None:
+    page.goto("/group?name=shop")
+    page.get_by_role("link", name="Pause checkout").click()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#why")).to_contain_text("function checkout of group shop is paused")
+    page.get_by_role("link", name="Pause", exact=True).click()
+    page.fill("input[name=reason]", "the bank is down")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#why")).to_contain_text("(the bank is down)")
+    shop.call("paused-1", "checkout", ["pen"])
+    page.goto("/call?id=paused-1")
+    expect(page.locator("#why")).to_contain_text("group shop is paused")
+    page.goto("/group?name=shop")
+    for name in ("Resume", "Resume checkout"):
+        page.get_by_role("link", name=name, exact=True).click()
+        page.get_by_role("button", name="Resume").click()
+    page.goto("/call?id=paused-1")
+    expect(page.locator("#head .badge")).to_contain_text("resolved")
+
+
 def test_a_schedule_is_paused_run_and_resumed(page: Page) -> None:
     page.goto("/schedules")
     page.get_by_role("link", name="Pause").click()
@@ -336,4 +388,4 @@ def test_beyond_this_machine_people_log_in(shop: Deployment, tmp_path: Path) -> 
 
             assert log_in("understudy_wrong").status_code == 401
             assert "Log out" in log_in(token).text
-            assert "order-7" in client.get("/calls").text
+            assert "order-7" in client.get("/calls?prefix=order").text

@@ -133,6 +133,10 @@ def _head(ui: Ui, root: Node, facts: CallFacts) -> dict[str, Any]:
         "badge": badge_of(root, task, facts.nodes_of, facts.now_ms),
         "facts": shown_facts,
         "deeds": deeds,
+        "may_restart": record.settled
+        and origin == root.id
+        and root.group is not None
+        and not ui.is_offline,
     }
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
+from understudy.repairs.plan import Action
 from understudy.states import CALL_STATES, call_states
 from understudy.ui.badges import Badge, Kind, settled_badge
 from understudy.ui.deeds import FormError
@@ -35,6 +36,14 @@ _QUICK: Final[Mapping[str, Mapping[str, str]]] = {
     "Failed": {"state": "failed"},
     "Failed in the last hour": {"state": "failed", "since": "1h"},
     "Slow": {"state": "pending", "slow": "10m"},
+}
+#: actions on all calls that match
+_ACTIONS: Final[Mapping[Action, str]] = {
+    "cancel": "Cancel",
+    "halt": "Halt",
+    "continue": "Continue",
+    "retry": "Retry",
+    "restart": "Restart",
 }
 _KINDS: Final[Mapping[str, Kind]] = {
     "queued": "queued",
@@ -76,6 +85,11 @@ async def calls(ui: Ui, query: QueryParams) -> View:
         "quick": [
             (label, f"/calls?{urlencode(params)}" if params else "/calls", dict(params) == given)
             for label, params in _QUICK.items()
+        ],
+        "all_of": [
+            (f"/many/{action}?{urlencode(given)}", f"{verb} all")
+            for action, verb in _ACTIONS.items()
+            if (action == "restart") == (given.get("state") not in (None, PENDING))
         ],
         "known_groups": await _known_groups(ui),
     }

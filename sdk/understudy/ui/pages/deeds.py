@@ -47,7 +47,7 @@ async def confirmation(
             f"{len(ids):,} at a time are too many", f"A page does {IDS_MAX}.", status=413
         )
     summary, question = "", ""
-    if deed.of != "schedule":
+    if deed.of not in ("schedule", "group"):
         replies = await ui.port.ask([PromiseGet(each) for each in ids[:_LOOKED_AT_MAX]])
         records = [reply.promise for reply in replies if reply.promise is not None]
         if len(ids) == 1 and not records and replies[0].status != 404:
@@ -116,6 +116,8 @@ def _refusal(reply: Reply) -> str:
 def _back(deed: Deed, ids: Sequence[str]) -> str:
     if deed.of == "schedule":
         return "/schedules"
+    if deed.of == "group":
+        return f"/group?{urlencode({'name': ids[0].partition('/')[0]})}"
     if len(ids) > 1:
         return "/calls"
     return f"/call?{urlencode({'id': ids[0]})}"

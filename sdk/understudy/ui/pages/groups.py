@@ -61,7 +61,13 @@ async def group(ui: Ui, query: QueryParams) -> View:
     ]
     counted = calls.calls or []
     basis = f"Of its newest {len(counted):,} calls that begin a call graph."
-    context = {"name": name, "functions": function_statistics(counted), "basis": basis}
+    paused = () if found is None else found.pauses
+    context = {
+        "name": name,
+        "functions": function_statistics(counted),
+        "basis": basis,
+        "paused": {each.function for each in paused},
+    }
     return View("group.html", f"Group {name}", context, regions, "/groups")
 
 
