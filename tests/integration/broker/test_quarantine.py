@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import Program, run, wait_until
+from tests.integration.cli.programs import Forked, run, wait_until
 from tests.support import free_url
 from understudy import Runtime
 
@@ -74,11 +74,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def system(folder: Path) -> Iterator[tuple[str, Program]]:
+def system(folder: Path) -> Iterator[tuple[str, Forked]]:
     """A broker and two nodes, and their address."""
     url = free_url()
     (folder / "topology.toml").write_text(TOPOLOGY.format(url=url))
-    with Program("up", cwd=folder) as up:
+    with Forked("up", cwd=folder) as up:
         up.wait_for("up: broker at")
         yield url, up
 
@@ -90,7 +90,7 @@ def said(folder: Path, url: str, *args: str) -> Any:
     return json.loads(done.stdout)
 
 
-def wait_for_park(folder: Path, url: str, id: str, up: Program) -> dict[str, Any]:
+def wait_for_park(folder: Path, url: str, id: str, up: Forked) -> dict[str, Any]:
     def parked() -> bool:
         assert up.process.poll() is None, up.output
         return bool(said(folder, url, "tasks", "get", id)["state"] == "halted")
@@ -101,7 +101,7 @@ def wait_for_park(folder: Path, url: str, id: str, up: Program) -> dict[str, Any
 
 
 def test_the_killer_is_parked_and_the_group_goes_on(
-    folder: Path, system: tuple[str, Program]
+    folder: Path, system: tuple[str, Forked]
 ) -> None:
     url, up = system
     flag = folder / "mended"
@@ -152,7 +152,7 @@ def test_several_killers_are_parked_before_the_pool_gives_up(
     url, flag = free_url(), folder / "mended"
     topology = TOPOLOGY.format(url=url).replace("nodes = 2", f"nodes = {nodes}")
     (folder / "topology.toml").write_text(topology)
-    with Program("up", cwd=folder) as up:
+    with Forked("up", cwd=folder) as up:
         # A busy machine starts processes slowly, and a runtime waits for a broker only so long.
         up.wait_for("up: broker at")
         with Runtime(group="tests", url=url) as runtime:
@@ -174,16 +174,16 @@ def test_a_park_survives_the_broker(folder: Path) -> None:
     """Stopped, started again from the store: still parked, with its cause."""
     url, flag = free_url(), folder / "mended"
     args = ("broker", "--listen", url, "--store", "sqlite:///kept.db", "--set", "deaths_max=1")
-    with Program(*args, cwd=folder) as broker:
+    with Forked(*args, cwd=folder) as broker:
         broker.wait_for("listening on")
         with (
-            Program("node", "app:runtime", "--url", url, cwd=folder) as node,
+            Forked("node", "app:runtime", "--url", url, cwd=folder) as node,
             Runtime(group="tests", url=url) as runtime,
         ):
             runtime.options(target="g").rpc("kill-1", "killer", str(flag))
             assert node.wait_for_exit() == -9
             cause = wait_for_park(folder, url, "kill-1", broker)["cause"]
-    with Program(*args, cwd=folder) as broker:
+    with Forked(*args, cwd=folder) as broker:
         broker.wait_for("listening on")
         assert said(folder, url, "tasks", "get", "kill-1")["cause"] == cause
         assert cause.startswith("its holder vanished once; the last: node ")

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.integration.cli.deployments import Brokers
-from tests.integration.cli.programs import Program, run, wait_until
+from tests.integration.cli.programs import Forked, run, wait_until
 from tests.integration.cli.test_brokers import ids_of
 from tests.support import free_url
 from understudy_broker.protocol.placement import owners, shared_out
@@ -61,7 +61,7 @@ def _refusal(brokers: Brokers, name: str) -> str:
 def test_a_single_broker_grows(tmp_path: Path) -> None:
     url = free_url()
     single = ("broker", "--listen", url, "--store", "sqlite:///old.db")
-    with Program(*single, cwd=tmp_path) as broker:
+    with Forked(*single, cwd=tmp_path) as broker:
         broker.wait_for("listening on")
         for number in range(8):
             ran = run("promises", "create", f"order-{number}", "--url", url, cwd=tmp_path)
@@ -173,7 +173,7 @@ def test_two_stores_of_single_brokers_do_not_become_one_deployment(tmp_path: Pat
         for name in "ab":
             url = free_url()
             store = f"understudy-{name}.db"
-            with Program("broker", "--listen", url, "--store", store, cwd=tmp_path) as broker:
+            with Forked("broker", "--listen", url, "--store", store, cwd=tmp_path) as broker:
                 broker.wait_for("listening on")
                 ran = run("promises", "create", "p", "--url", url, cwd=tmp_path)
                 assert ran.returncode == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.deployments import Brokers
-from tests.integration.cli.programs import APP, Program, run
+from tests.integration.cli.programs import APP, Forked, run
 from tests.support import eventually, free_url
 from understudy import BrokerUnavailableError, ConfigurationError, Runtime
 from understudy.bench.deployment import free_port
@@ -19,10 +19,10 @@ from understudy_store.slots import slot_of
 
 
 @contextmanager
-def _edge(broker: str, folder: Path, place: str = "") -> Iterator[tuple[Program, str]]:
+def _edge(broker: str, folder: Path, place: str = "") -> Iterator[tuple[Forked, str]]:
     """Run an edge; yield it and its address."""
     place = place or f"127.0.0.1:{free_port()}"
-    with Program("edge", "--listen", place, "--url", broker, cwd=folder) as edge:
+    with Forked("edge", "--listen", place, "--url", broker, cwd=folder) as edge:
         edge.wait_for("understudy edge: http")
         yield edge, f"http://{place}"
 
@@ -31,13 +31,13 @@ def _edge(broker: str, folder: Path, place: str = "") -> Iterator[tuple[Program,
 def broker(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "app.py").write_text(APP)
     url = free_url()
-    with Program("broker", "--listen", url, "--store", "memory", cwd=tmp_path) as program:
+    with Forked("broker", "--listen", url, "--store", "memory", cwd=tmp_path) as program:
         program.wait_for("listening on")
         yield url
 
 
-def _node(url: str, folder: Path, name: str = "g-1") -> Program:
-    return Program("node", "app:runtime", "--id", name, "--url", url, cwd=folder)
+def _node(url: str, folder: Path, name: str = "g-1") -> Forked:
+    return Forked("node", "app:runtime", "--id", name, "--url", url, cwd=folder)
 
 
 def test_a_node_a_client_and_the_commands(broker: str, tmp_path: Path) -> None:
