@@ -7,8 +7,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 unexport PYTHONPATH PYTHONHOME
+# Else each process of the tests would compile all modules, and rewrite all assertions, once more.
+unexport PYTHONDONTWRITEBYTECODE
 
 READY := .venv/.ready
+REWRITTEN := .venv/.rewritten
 SITE := build/site-venv/.ready
 SITE_BIN := build/site-venv/bin
 BIN := .venv/bin
@@ -16,7 +19,8 @@ UV := uv>=0.13,<1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # As an installed program has it. Without this, each process compiles every module that it imports
 # where PYTHONDONTWRITEBYTECODE is set, and starts in three times the time.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib actors broker sdk store || true
+COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/test_' \
+	.venv/lib actors broker sdk store benchmarks examples tests || true
 ARGS ?=
 SEEDS ?= 1000
 SEED ?=
@@ -44,9 +48,16 @@ demo: $(READY) ## Run nine services and a gateway, kill a service and the gatewa
 demo-cluster: $(READY) ## Kill brokers and a database server under load, and see that no call is lost
 	@$(BIN)/python -m examples.cluster.demo $(ARGS)
 
-test: check $(SITE) ## Run everything that CI runs: check, then all tests
+test: $(READY) ## Run everything that CI runs: check, then all tests
+	@$(MAKE) --no-print-directory --jobs 3 check $(SITE) $(REWRITTEN)
 	@echo '· tests, in four processes: many of them wait most of the time. The long files come first'
 	@$(BIN)/pytest -q --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Four processes that begin with the same files would each rewrite the assertions of all of them.
+$(REWRITTEN): $(READY)
+	@echo '· assertions of the tests, rewritten once for all processes'
+	@$(BIN)/pytest --collect-only -qq > .venv/.collected || { tail -50 .venv/.collected >&2; exit 1; }
+	@touch $@
 
 check: lint types ## Check style, formatting, types and the contracts about imports
 

@@ -37,6 +37,15 @@ hypothesis.settings.load_profile("tests")
 _FAILED: Final = pytest.StashKey[bool]()
 
 
+def pytest_collection() -> None:
+    """Keep the processes of tests from storing what they compile.
+
+    A test may write a module twice in one second. Python would then take the first from its cache.
+    By now all processes of pytest itself have started, which do store it.
+    """
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,

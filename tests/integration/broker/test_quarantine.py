@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import Program, run, wait_until
+from tests.integration.cli.programs import Forked, run_forked, wait_until
 from tests.support import free_url
 from understudy import Runtime
+from understudy_store.commands import TaskGet
+from understudy_store.records import TaskRecord
 
 #: nodes in a row that a broker lets die of one task, unless it is told otherwise
 DEATHS_MAX = 4
@@ -74,26 +76,27 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def system(folder: Path) -> Iterator[tuple[str, Program]]:
+def system(folder: Path) -> Iterator[tuple[str, Forked]]:
     """A broker and two nodes, and their address."""
     url = free_url()
     (folder / "topology.toml").write_text(TOPOLOGY.format(url=url))
-    with Program("up", cwd=folder) as up:
+    with Forked("up", cwd=folder) as up:
         up.wait_for("up: broker at")
         yield url, up
 
 
 def said(folder: Path, url: str, *args: str) -> Any:
     """What a command prints as JSON."""
-    done = run(*args, "--json", "--url", url, cwd=folder)
+    done = run_forked(*args, "--json", "--url", url, cwd=folder)
     assert done.returncode == 0, done
     return json.loads(done.stdout)
 
 
-def wait_for_park(folder: Path, url: str, id: str, up: Program) -> dict[str, Any]:
+def wait_for_park(runtime: Runtime, folder: Path, url: str, id: str, up: Forked) -> dict[str, Any]:
     def parked() -> bool:
         assert up.process.poll() is None, up.output
-        return bool(said(folder, url, "tasks", "get", id)["state"] == "halted")
+        found: TaskRecord | None = runtime.session.command(TaskGet(id)).task
+        return found is not None and found.state == "halted"
 
     wait_until(parked, lambda: up.output)
     task: dict[str, Any] = said(folder, url, "tasks", "get", id)
@@ -101,7 +104,7 @@ def wait_for_park(folder: Path, url: str, id: str, up: Program) -> dict[str, Any
 
 
 def test_the_killer_is_parked_and_the_group_goes_on(
-    folder: Path, system: tuple[str, Program]
+    folder: Path, system: tuple[str, Forked]
 ) -> None:
     url, up = system
     flag = folder / "mended"
@@ -113,7 +116,7 @@ def test_the_killer_is_parked_and_the_group_goes_on(
         for handles in (before, after):
             assert [h.result(timeout=40) for h in handles] == [2 * n + 1 for n in range(INNOCENTS)]
 
-        task = wait_for_park(folder, url, "kill-1.1", up)
+        task = wait_for_park(runtime, folder, url, "kill-1.1", up)
         assert task["deaths"] == DEATHS_MAX
         assert f"its holder vanished {DEATHS_MAX} times in a row" in task["cause"]
         assert "the last: node g-" in task["cause"]
@@ -125,18 +128,20 @@ def test_the_killer_is_parked_and_the_group_goes_on(
         # whoever waits goes on waiting, and is told where to look
         with pytest.raises(TimeoutError, match="understudy tree kill-1"):
             killed.result(timeout=0.1)
-        shown = run("tree", "kill-1", "--url", url, cwd=folder).stdout
+        shown = run_forked("tree", "kill-1", "--url", url, cwd=folder).stdout
         line = next(line for line in shown.splitlines() if " kill-1.1 " in line)
         assert re.match(r'\S* *└─ kill-1\.1 +killer\("[^"]*…\) +parked ', line), shown
         assert "to let it run again: understudy tasks continue kill-1.1" in shown
-        assert "trouble" in run("promises", "get", "kill-1.1", "--url", url, cwd=folder).stdout
+        assert (
+            "trouble" in run_forked("promises", "get", "kill-1.1", "--url", url, cwd=folder).stdout
+        )
         assert said(folder, url, "promises", "get", "kill-1.1")["task"]["deaths"] == DEATHS_MAX
         assert "parked" in up.output
 
         # the pool has not given up, and both nodes work
         assert up.process.poll() is None
         flag.touch()
-        again = run("tasks", "continue", "kill-1.1", "--url", url, cwd=folder)
+        again = run_forked("tasks", "continue", "kill-1.1", "--url", url, cwd=folder)
         assert again.returncode == 0, again
         assert killed.result(timeout=40) == "mended"
         late = [calls.rpc(f"late-{n}", "innocent", n) for n in range(INNOCENTS)]
@@ -152,7 +157,7 @@ def test_several_killers_are_parked_before_the_pool_gives_up(
     url, flag = free_url(), folder / "mended"
     topology = TOPOLOGY.format(url=url).replace("nodes = 2", f"nodes = {nodes}")
     (folder / "topology.toml").write_text(topology)
-    with Program("up", cwd=folder) as up:
+    with Forked("up", cwd=folder) as up:
         # A busy machine starts processes slowly, and a runtime waits for a broker only so long.
         up.wait_for("up: broker at")
         with Runtime(group="tests", url=url) as runtime:
@@ -161,11 +166,14 @@ def test_several_killers_are_parked_before_the_pool_gives_up(
             innocents = [calls.rpc(f"i-{n}", "innocent", n) for n in range(10)]
             assert [h.result(timeout=40) for h in innocents] == [2 * n + 1 for n in range(10)]
             for n in range(killers):
-                wait_for_park(folder, url, f"kill-{n}", up)
+                wait_for_park(runtime, folder, url, f"kill-{n}", up)
             flag.touch()
             for n in range(killers):
                 assert (
-                    run("tasks", "continue", f"kill-{n}", "--url", url, cwd=folder).returncode == 0
+                    run_forked(
+                        "tasks", "continue", f"kill-{n}", "--url", url, cwd=folder
+                    ).returncode
+                    == 0
                 )
             assert [h.result(timeout=40) for h in killed] == ["mended"] * killers
 
@@ -174,16 +182,16 @@ def test_a_park_survives_the_broker(folder: Path) -> None:
     """Stopped, started again from the store: still parked, with its cause."""
     url, flag = free_url(), folder / "mended"
     args = ("broker", "--listen", url, "--store", "sqlite:///kept.db", "--set", "deaths_max=1")
-    with Program(*args, cwd=folder) as broker:
+    with Forked(*args, cwd=folder) as broker:
         broker.wait_for("listening on")
         with (
-            Program("node", "app:runtime", "--url", url, cwd=folder) as node,
+            Forked("node", "app:runtime", "--url", url, cwd=folder) as node,
             Runtime(group="tests", url=url) as runtime,
         ):
             runtime.options(target="g").rpc("kill-1", "killer", str(flag))
             assert node.wait_for_exit() == -9
-            cause = wait_for_park(folder, url, "kill-1", broker)["cause"]
-    with Program(*args, cwd=folder) as broker:
+            cause = wait_for_park(runtime, folder, url, "kill-1", broker)["cause"]
+    with Forked(*args, cwd=folder) as broker:
         broker.wait_for("listening on")
         assert said(folder, url, "tasks", "get", "kill-1")["cause"] == cause
         assert cause.startswith("its holder vanished once; the last: node ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.integration.cli.programs import Program, run
+from tests.integration.cli.programs import Forked, run_forked
 from tests.support import free_url
 from understudy_broker.server.placement import KEY, Placement, from_text
 from understudy_store.engines.sqlite.engine import SqliteEngine
@@ -18,7 +18,7 @@ class Brokers:
     def __init__(self, directory: Path, names: str) -> None:
         self.directory = directory
         self.urls = {name: free_url() for name in names}
-        self.running: dict[str, Program] = {}
+        self.running: dict[str, Forked] = {}
         self.write()
 
     def __enter__(self) -> Brokers:
@@ -46,10 +46,10 @@ class Brokers:
         self.urls[name] = free_url()
         self.write(**stores)
 
-    def launch(self, name: str) -> Program:
+    def launch(self, name: str) -> Forked:
         """Start a broker, and do not wait for anything."""
         args = ("broker", "--config", "brokers.toml", "--name", name)
-        program = self.running[name] = Program(*args, cwd=self.directory)
+        program = self.running[name] = Forked(*args, cwd=self.directory)
         return program
 
     def start(self, names: str) -> None:
@@ -82,7 +82,7 @@ class Brokers:
 
     def move(self, *args: str) -> str:
         """Move slots, and return what the command printed."""
-        ran = run("slots", "move", *args, "--config", "brokers.toml", cwd=self.directory)
+        ran = run_forked("slots", "move", *args, "--config", "brokers.toml", cwd=self.directory)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 

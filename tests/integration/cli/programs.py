@@ -10,10 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import IO, Protocol, Self
 
+from tests.forked import forker
 from tests.support import free_url
 
 #: seconds after which a wait fails its test
@@ -24,6 +27,8 @@ QUIET = {
     "UNDERSTUDY_BROKER__METRICS": "none",
     "UNDERSTUDY_UI__LISTEN": "off",
 }
+
+_numbers = count(1)
 
 APP = """
 import time
@@ -120,6 +125,66 @@ def wait_until(condition: Callable[[], bool], problem: Callable[[], str]) -> Non
         time.sleep(0.02)
 
 
+class _Process(Protocol):
+    """What the tests use of a `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> object: ...
+
+
+class _Output(Protocol):
+    """What a program has written, to its standard output and its standard error."""
+
+    def text(self) -> str: ...
+    def is_complete(self) -> bool: ...
+    def wait_until_complete(self) -> None: ...
+
+
+class _PipedOutput:
+    """Output that comes through a pipe, which a thread reads."""
+
+    def __init__(self, pipe: IO[str]) -> None:
+        self._pipe = pipe
+        self._lines: list[str] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self._pipe:
+            self._lines.extend(self._pipe)
+
+    def text(self) -> str:
+        return "".join(self._lines)
+
+    def is_complete(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait_until_complete(self) -> None:
+        self._thread.join(PATIENCE_S)
+
+
+class _LoggedOutput:
+    """Output that goes to a file, until the process ends."""
+
+    def __init__(self, process: _Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def text(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def is_complete(self) -> bool:
+        return self._process.poll() is not None
+
+    def wait_until_complete(self) -> None:
+        self._process.wait(PATIENCE_S)
+
+
 class Program:
     """An ``understudy`` command as a process, with all its output."""
 
@@ -127,33 +192,30 @@ class Program:
 
     def __init__(self, *args: str, cwd: Path, **env: str) -> None:
         self.args = args
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "understudy", *args],
+        self.process, self._output = self._start(cwd, environment(PYTHONUNBUFFERED="1", **env))
+
+    def _start(self, cwd: Path, env: dict[str, str]) -> tuple[_Process, _Output]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "understudy", *self.args],
             cwd=cwd,
-            env=environment(PYTHONUNBUFFERED="1", **env),
+            env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=self.is_service,
         )
-        self._lines: list[str] = []
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout:
-            self._lines.extend(self.process.stdout)
+        assert process.stdout is not None
+        return process, _PipedOutput(process.stdout)
 
     @property
     def output(self) -> str:
-        return "".join(self._lines)
+        return self._output.text()
 
     def wait_for(self, text: str, times: int = 1) -> None:
         """Wait until the program has written `text` so many times."""
         wait_until(
-            lambda: self.output.count(text) >= times or not self._thread.is_alive(),
+            lambda: self.output.count(text) >= times or self._output.is_complete(),
             lambda: f"{self.args} has not written {text!r} {times}×, but:\n{self.output}",
         )
         assert self.output.count(text) >= times, f"{self.args} wait_for_exit:\n{self.output}"
@@ -161,7 +223,7 @@ class Program:
     def wait_for_exit(self) -> int:
         """Wait for the end of the program; return its exit code."""
         code = self.process.wait(PATIENCE_S)
-        self._thread.join(PATIENCE_S)
+        self._output.wait_until_complete()
         return code
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -184,8 +246,8 @@ class Program:
                 self.process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait()
-        self._thread.join(PATIENCE_S)
+                self.process.wait(PATIENCE_S)
+        self._output.wait_until_complete()
 
 
 class Service(Program):
@@ -194,14 +256,26 @@ class Service(Program):
     is_service = True
 
 
+class Forked(Program):
+    """A program for tests of what it does later: it is forked, in a tenth of the time of a start.
+
+    It is a session of its own, and its output is a file.
+    """
+
+    def _start(self, cwd: Path, env: dict[str, str]) -> tuple[_Process, _Output]:
+        log = cwd / f"{self.args[0]}-{next(_numbers)}.output"
+        process = forker().python(["-m", "understudy", *self.args], env, cwd, log)
+        return process, _LoggedOutput(process, log)
+
+
 @contextmanager
 def broker_with_node(folder: Path) -> Iterator[str]:
     """Start a broker with one node of group g, which serves `APP`; yield the broker's address."""
     (folder / "app.py").write_text(APP)
     where = free_url()
     with (
-        Program("broker", "--listen", where, "--store", "memory", cwd=folder) as broker,
-        Program("node", "app:runtime", "--id", "g-1", "--url", where, cwd=folder) as node,
+        Forked("broker", "--listen", where, "--store", "memory", cwd=folder) as broker,
+        Forked("node", "app:runtime", "--id", "g-1", "--url", where, cwd=folder) as node,
     ):
         broker.wait_for("listening on")
         node.wait_for("node g-1 of group g serves add, audit, fail")
@@ -219,6 +293,19 @@ def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=PATIENCE_S,
     )
+
+
+def run_forked(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends by itself, for tests of what it does: see `Forked`."""
+    with TemporaryDirectory() as name:
+        out, err = Path(name) / "out", Path(name) / "err"
+        words = ["-m", "understudy", *args]
+        process = forker().python(words, environment(**env), cwd, out, err)
+        try:
+            code = process.wait(PATIENCE_S)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        return subprocess.CompletedProcess(args, code, out.read_text(), err.read_text())
 
 
 def descendants(pid: int) -> list[int]:

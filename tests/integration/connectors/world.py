@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.support import eventually, free_url
 from understudy import Runtime
 
@@ -85,25 +85,25 @@ class World:
         self.folder = folder
         self.queue = queue
         self.url = free_url()
-        self.programs: list[Program] = []
+        self.programs: list[Forked] = []
         (folder / "app.py").write_text(_APP)
         self.broker = self._start("broker", "--listen", self.url, "--store", "sqlite:///calls.db")
         self.runtime = Runtime("test", url=self.url, connect_timeout=PATIENCE_S)
         self.calls = self.runtime.options(target=queue.target)
 
-    def _start(self, *args: str, **env: str) -> Program:
-        program = Program(*args, cwd=self.folder, **env)
+    def _start(self, *args: str, **env: str) -> Forked:
+        program = Forked(*args, cwd=self.folder, **env)
         self.programs.append(program)
         return program
 
-    def start_connector(self, *more: str) -> Program:
+    def start_connector(self, *more: str) -> Forked:
         """Start a connector for the queue."""
         return self._start(
             "connector", "--queue", self.queue.name, "--url", self.url, *more,
             UNDERSTUDY_CONNECTOR_SERVER=self.queue.server_url,
         )  # fmt: skip
 
-    def start_node(self, *more: str, url: str | None = None, name: str = "") -> Program:
+    def start_node(self, *more: str, url: str | None = None, name: str = "") -> Forked:
         """Start a node that takes its tasks from the queue."""
         source = self.queue.source_url
         return self._start(
@@ -119,7 +119,7 @@ class World:
         eventually(lambda: urllib.request.urlopen(f"{address}/health").status == 200, PATIENCE_S)
         return address
 
-    def kill(self, program: Program) -> None:
+    def kill(self, program: Forked) -> None:
         """Kill a process with SIGKILL."""
         program.process.send_signal(signal.SIGKILL)
         program.process.wait(PATIENCE_S)

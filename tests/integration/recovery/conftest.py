@@ -1,4 +1,4 @@
-"""One forker for all tests of this folder, and a world for each test."""
+"""A world for each test, and what loads it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import forker
 from tests.integration.recovery.load import Load
-from tests.integration.recovery.world import Forker, World, open_forker
-
-
-@pytest.fixture(scope="session")
-def forker() -> Iterator[Forker]:
-    with open_forker() as forker:
-        yield forker
+from tests.integration.recovery.world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path, forker: Forker, has_failed: Callable[[], bool]) -> Iterator[World]:
+def world(tmp_path: Path, has_failed: Callable[[], bool]) -> Iterator[World]:
     """A world in which nothing runs yet. A test that fails shows the output of its processes."""
-    with World(tmp_path, forker) as world:
+    with World(tmp_path, forker()) as world:
         yield world
         if has_failed():
             print(world.report())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.support import eventually, free_url
 from understudy import Runtime
 from understudy.bench.deployment import free_port
@@ -58,7 +58,7 @@ def test_a_copy_of_a_sqlite_store_has_all_that_was_acknowledged(tmp_path: Path) 
     url, metrics = free_url(), f"127.0.0.1:{free_port()}"
     store, copy = tmp_path / "calls.db", tmp_path / "copy.db"
     command = ("broker", "--store", f"sqlite:///{store}", "--listen", url)
-    with Program(*command, "--metrics", metrics, cwd=tmp_path) as broker:
+    with Forked(*command, "--metrics", metrics, cwd=tmp_path) as broker:
         broker.wait_for("listening on")
         with load(url) as acknowledged:
             before = [*acknowledged]
@@ -71,10 +71,10 @@ def test_a_copy_of_a_sqlite_store_has_all_that_was_acknowledged(tmp_path: Path) 
         beside.unlink()
     copy.replace(store)
     # Its journal is gone, which has to be said.
-    with Program(*command, cwd=tmp_path) as broker:
+    with Forked(*command, cwd=tmp_path) as broker:
         assert broker.process.wait(20) == 1
         assert "--accept-lost-journal" in broker.output
-    with Program(*command, "--accept-lost-journal", cwd=tmp_path) as broker:
+    with Forked(*command, "--accept-lost-journal", cwd=tmp_path) as broker:
         broker.wait_for("listening on")
         check_restored(url, before)
 

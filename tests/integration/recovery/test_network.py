@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.forked import Process
 from tests.integration.recovery.proxy import Fault, Proxy, Way, open_proxy
-from tests.integration.recovery.world import SOON_S, Process, World, until
+from tests.integration.recovery.world import SOON_S, World, until
 
 RESULT = [1, 2, 3]
 LEASE_S = 1.0

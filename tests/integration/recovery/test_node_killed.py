@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.recovery.world import SOON_S, Process, World, until
+from tests.forked import Process
+from tests.integration.recovery.world import SOON_S, World, until
 
 RESULT = [1, 2, 3]
 STEPS = ("x.1", "x.2", "x.3")

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from tests.integration.recovery.world import SOON_S, Process, World, until
+from tests.forked import Process
+from tests.integration.recovery.world import SOON_S, World, until
 
 LEASE_S = 0.6
 #: seconds from the end of the lease to the next attempt

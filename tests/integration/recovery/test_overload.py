@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.recovery.world import PATIENCE_S, World, until
+from tests.forked import PATIENCE_S
+from tests.integration.recovery.world import World, until
 from understudy_broker.errors import LinkError
 from understudy_store.commands import PromiseGet
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from typing import Final
 
+from tests.forked import Process
 from tests.integration.recovery.load import Load
-from tests.integration.recovery.world import Process, World, until
+from tests.integration.recovery.world import World, until
 from understudy.cli import main
 
 FIRST: Final = "tests.integration.recovery.app:runtime"

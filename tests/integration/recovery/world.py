@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import signal
-import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Final, NamedTuple, NoReturn, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
+from tests.forked import PATIENCE_S, Forker, Process
 from tests.integration.recovery.app import FOLDER_ENV
 from understudy import CommandError, Node, Runtime, StoredPromise
 from understudy.bench.deployment import free_port
@@ -25,12 +18,6 @@ from understudy_store.commands import TaskGet
 from understudy_store.records import TaskRecord
 
 LAUNCH: Final = "tests.integration.recovery.launch"
-ROOT: Final = Path(__file__).parents[3]
-#: seconds after which a wait has failed
-PATIENCE_S: Final = 40.0
-#: Seconds for the imports of the forker. It starts once for many tests, in a fresh clone without
-#: compiled modules, and on a busy machine; how long that takes is not what they test.
-IMPORTS_S: Final = 300.0
 #: seconds between two checks
 LOOK_S: Final = 0.01
 #: Seconds until a dead node is replaced, at most. Its lease would last ten seconds, so this tells
@@ -49,127 +36,6 @@ def until(what: str, condition: Callable[[], T], patience_s: float = PATIENCE_S)
         assert time.monotonic() < ends_at, f"waited {patience_s:g} s in vain until {what}"
         time.sleep(LOOK_S)
     return value
-
-
-class Process:
-    """A child of the forker; its output goes to `log`."""
-
-    def __init__(self, forker: Forker, pid: int, name: str, log: Path) -> None:
-        self._forker = forker
-        self.pid = pid
-        self.name = name
-        self.log = log
-
-    @property
-    def output(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
-
-    @property
-    def code(self) -> int | None:
-        """The exit code, negative for a signal; None while the process lives."""
-        return self._forker.codes.get(self.pid)
-
-    def signal(self, number: signal.Signals) -> float:
-        """Send a signal; return the time (`time.monotonic`, which all processes share)."""
-        at = time.monotonic()
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-        return at
-
-    def ended(self) -> int:
-        """Wait for the end of the process; return the exit code."""
-        until(f"{self.name} ends", lambda: self.code is not None)
-        assert self.code is not None
-        return self.code
-
-    def kill(self) -> float:
-        """Send SIGKILL and wait for the end; return the time of the signal."""
-        at = self.signal(signal.SIGKILL)
-        self.ended()
-        return at
-
-    def wait_for(self, text: str, times: int = 1) -> None:
-        """Wait until the process has written `text`."""
-        until(
-            f"{self.name} writes {text!r} {times}×",
-            lambda: self.output.count(text) >= times or self.code is not None,
-        )
-        assert self.output.count(text) >= times, f"{self.name} ended:\n{self.output}"
-
-    def limit_files(self, bytes_max: int) -> None:
-        """Make writes beyond this length of a file fail, as on a full disk."""
-        hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
-        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (bytes_max, hard))
-
-    def rss_mib(self) -> float:
-        """Return the resident memory; on Linux only."""
-        rows = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(row.split()[1]) for row in rows if row.startswith("VmRSS")) / 1024
-
-
-class Forker:
-    """The process that forks all others; see `forker`."""
-
-    def __init__(self) -> None:
-        self.codes: dict[int, int] = {}
-        self._pids: SimpleQueue[int] = SimpleQueue()
-        self._ready = threading.Event()
-        plain = {k: v for k, v in os.environ.items() if not k.startswith("UNDERSTUDY_")}
-        plain["UNDERSTUDY_BROKER__HTTP"] = "off"
-        plain["UNDERSTUDY_BROKER__METRICS"] = "none"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.recovery.forker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env=plain,
-            bufsize=0,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self._ready.wait(IMPORTS_S)
-        if not self._ready.is_set():
-            self._give_up(f"the forker has not imported its modules within {IMPORTS_S:g} s")
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            message = json.loads(line)
-            if "ready" in message:
-                self._ready.set()
-            elif "pid" in message:
-                self._pids.put(message["pid"])
-            else:
-                self.codes[message["ended"]] = message["code"]
-
-    def fork(
-        self, name: str, call: str, argv: list[str], env: dict[str, str], folder: Path
-    ) -> Process:
-        """Start a process that calls ``module:function`` with `argv`."""
-        log = folder / f"{name}.log"
-        request = {"call": call, "argv": argv, "env": env, "cwd": str(folder), "log": str(log)}
-        log.touch()
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        try:
-            pid = self._pids.get(timeout=PATIENCE_S)
-        except Empty:
-            # A late answer would be taken for that of the next request.
-            self._give_up(f"the forker has not forked {name} within {PATIENCE_S:g} s")
-        self.codes.pop(pid, None)
-        return Process(self, pid, name, log)
-
-    def _give_up(self, reason: str) -> NoReturn:
-        self._process.kill()
-        raise AssertionError(f"{reason}; it is killed, so the tests after this one fail at once")
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(PATIENCE_S)
-        self._reader.join(PATIENCE_S)
-        self._process.stdout.close()
 
 
 class Line(NamedTuple):
@@ -377,13 +243,3 @@ class World:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-@contextmanager
-def open_forker() -> Iterator[Forker]:
-    """A forker that many tests may share."""
-    forker = Forker()
-    try:
-        yield forker
-    finally:
-        forker.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.support import eventually, free_url
 from understudy import Context, Runtime
 from understudy.cli import main
@@ -36,7 +36,7 @@ def runtimes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[R
     assert main(["keys", "new", "us", "--role", "slow", "--folder", str(keys)]) == 0
     url = free_url()
     argv = ("--listen", url, "--store", f"sqlite:///{tmp_path}/s.db", "--keys", str(keys))
-    with Program("broker", *argv, "--no-http", cwd=tmp_path) as broker:
+    with Forked("broker", *argv, "--no-http", cwd=tmp_path) as broker:
         broker.wait_for("listening on")
         made = [
             Runtime(url=url, group=group, key=keys / "us.key", broker_key=keys / "broker.pub")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.integration.sources.contract import SourceContract
 from tests.integration.sources.test_redis import RedisQueue
 from tests.integration.sources.world import World, orders
@@ -51,7 +51,7 @@ class Parts:
         }
         self.dead: list[str] = []
 
-    def _start_source(self) -> Program:
+    def _start_source(self) -> Forked:
         return self._world.start_source("--in-flight", "100", "--json")
 
     def _restart_source(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.support import eventually, free_url
 from understudy import Runtime
 
@@ -72,22 +72,22 @@ class World:
         self.folder = folder
         self.queue = queue
         self.url = free_url()
-        self.programs: list[Program] = []
+        self.programs: list[Forked] = []
         (folder / "app.py").write_text(_APP)
         self.broker = self.start_broker()
         self._start("node", "app:runtime", "--url", self.url)
         self.runtime = Runtime(group="test", url=self.url, connect_timeout=PATIENCE_S)
 
-    def _start(self, *args: str, **env: str) -> Program:
-        program = Program(*args, cwd=self.folder, **env)
+    def _start(self, *args: str, **env: str) -> Forked:
+        program = Forked(*args, cwd=self.folder, **env)
         self.programs.append(program)
         return program
 
-    def start_broker(self) -> Program:
+    def start_broker(self) -> Forked:
         """Start the broker, or start it again on its store."""
         return self._start("broker", "--listen", self.url, "--store", "sqlite:///calls.db")
 
-    def start_source(self, *more: str, call: str = "shop/checkout") -> Program:
+    def start_source(self, *more: str, call: str = "shop/checkout") -> Forked:
         """Start a source."""
         command = ["source", *self.queue.command, "--call", call, "--url", self.url, *more]
         return self._start(*command, **self.queue.env)
@@ -100,7 +100,7 @@ class World:
                 program.wait_for("a broker answers")
                 assert program.stop() == 0
 
-    def kill(self, program: Program) -> None:
+    def kill(self, program: Forked) -> None:
         """Kill a process with SIGKILL."""
         program.process.send_signal(signal.SIGKILL)
         program.process.wait(PATIENCE_S)

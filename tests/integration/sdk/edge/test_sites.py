@@ -9,7 +9,7 @@ from functools import partial
 import httpx
 import pytest
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.support import eventually, free_url
 from understudy.bench.deployment import free_port
 
@@ -27,8 +27,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     place, poll = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     args = ("edge", "--listen", place, "--url", url, "--legacy", "--legacy-poll", poll)
     with (
-        Program("broker", "--listen", url, "--store", "memory", cwd=folder),
-        Program(*args, cwd=folder) as edge,
+        Forked("broker", "--listen", url, "--store", "memory", cwd=folder),
+        Forked(*args, cwd=folder) as edge,
     ):
         edge.wait_for("understudy edge: http")
         eventually(lambda: httpx.get(f"http://{place}/ready", trust_env=False).status_code == 200)

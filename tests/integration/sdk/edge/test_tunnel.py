@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.deployments import Brokers
-from tests.integration.cli.programs import APP, Program, run
+from tests.integration.cli.programs import APP, Forked, run_forked
 from tests.support import eventually, free_url
 from understudy import BrokerUnavailableError, ConfigurationError, Runtime
 from understudy.bench.deployment import free_port
@@ -19,10 +19,10 @@ from understudy_store.slots import slot_of
 
 
 @contextmanager
-def _edge(broker: str, folder: Path, place: str = "") -> Iterator[tuple[Program, str]]:
+def _edge(broker: str, folder: Path, place: str = "") -> Iterator[tuple[Forked, str]]:
     """Run an edge; yield it and its address."""
     place = place or f"127.0.0.1:{free_port()}"
-    with Program("edge", "--listen", place, "--url", broker, cwd=folder) as edge:
+    with Forked("edge", "--listen", place, "--url", broker, cwd=folder) as edge:
         edge.wait_for("understudy edge: http")
         yield edge, f"http://{place}"
 
@@ -31,13 +31,13 @@ def _edge(broker: str, folder: Path, place: str = "") -> Iterator[tuple[Program,
 def broker(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "app.py").write_text(APP)
     url = free_url()
-    with Program("broker", "--listen", url, "--store", "memory", cwd=tmp_path) as program:
+    with Forked("broker", "--listen", url, "--store", "memory", cwd=tmp_path) as program:
         program.wait_for("listening on")
         yield url
 
 
-def _node(url: str, folder: Path, name: str = "g-1") -> Program:
-    return Program("node", "app:runtime", "--id", name, "--url", url, cwd=folder)
+def _node(url: str, folder: Path, name: str = "g-1") -> Forked:
+    return Forked("node", "app:runtime", "--id", name, "--url", url, cwd=folder)
 
 
 def test_a_node_a_client_and_the_commands(broker: str, tmp_path: Path) -> None:
@@ -45,20 +45,22 @@ def test_a_node_a_client_and_the_commands(broker: str, tmp_path: Path) -> None:
         node.wait_for("node g-1")
         with Runtime("g", url=url) as runtime:
             assert runtime.rpc("order-1", "order", 3).result(20) == 30
-        ran = run(
+        ran = run_forked(
             "invoke", "order-2", "order", "--target", "g", "--wait", "--url", url, cwd=tmp_path
         )
         assert (ran.returncode, ran.stdout) == (0, "10\n")
         for command in ("groups", "brokers"):
-            ran = run(command, "--json", "--url", url, cwd=tmp_path)
+            ran = run_forked(command, "--json", "--url", url, cwd=tmp_path)
             assert ran.returncode == 0, ran.stderr
             assert json.loads(ran.stdout)
         # for the broker it is a node like any other
-        ran = run("groups", "--json", "--url", broker, cwd=tmp_path)
+        ran = run_forked("groups", "--json", "--url", broker, cwd=tmp_path)
         assert "g-1" in ran.stdout
         node.process.kill()
         eventually(
-            lambda: "g-1" not in run("groups", "--json", "--url", broker, cwd=tmp_path).stdout
+            lambda: (
+                "g-1" not in run_forked("groups", "--json", "--url", broker, cwd=tmp_path).stdout
+            )
         )
 
 
@@ -98,7 +100,7 @@ def test_through_one_edge_to_all_brokers(tmp_path: Path) -> None:
         brokers.start("ab")
         with _edge(brokers.url, tmp_path) as (_, url), _node(url, tmp_path) as node:
             node.wait_for("node g-1")
-            shown = json.loads(run("brokers", "--json", "--url", url, cwd=tmp_path).stdout)
+            shown = json.loads(run_forked("brokers", "--json", "--url", url, cwd=tmp_path).stdout)
             assert [each["name"] for each in shown] == ["a", "b"]
             assert all(each["problem"] is None for each in shown)
             with Runtime("clients", url=url) as runtime:

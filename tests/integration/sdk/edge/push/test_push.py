@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import Program, environment
+from tests.integration.cli.programs import Forked, environment
 from tests.integration.sdk.edge.resonate.client import Client
 from tests.integration.sdk.edge.resonate.world import url_of
 from tests.support import eventually, free_url
@@ -37,10 +37,10 @@ class World:
         self.broker = self.program("broker", "--listen", self.url, "--store", "memory", *more)
         self.broker.wait_for("listening on")
 
-    def program(self, *args: str) -> Program:
-        return self.stack.enter_context(Program(*args, cwd=self.folder))
+    def program(self, *args: str) -> Forked:
+        return self.stack.enter_context(Forked(*args, cwd=self.folder))
 
-    def edge(self, push: str | None = None) -> tuple[Program, str]:
+    def edge(self, push: str | None = None) -> tuple[Forked, str]:
         """Start an edge that pushes, by default to the receiver; return it and its address."""
         edge = self.program(
             "edge", "--listen", f"127.0.0.1:{free_port()}", "--url", self.url,
@@ -189,6 +189,6 @@ def test_what_waits_for_an_edge_that_pushes(world: World) -> None:
 
 
 def test_an_edge_without_a_key_does_not_start(tmp_path: Path) -> None:
-    with Program("edge", "--push", "pay.example", cwd=tmp_path) as edge:
+    with Forked("edge", "--push", "pay.example", cwd=tmp_path) as edge:
         edge.wait_for("pushes are signed, so that receivers know who sends them")
         assert edge.process.wait(20) == 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.integration.sdk.edge.resonate.client import Client, Stream, now
 from tests.integration.sdk.edge.resonate.world import url_of
 
 
 def test_a_store_of_its_own(tmp_path: Path) -> None:
     with (
-        Program("edge", "--debug", "--listen", "127.0.0.1:0", cwd=tmp_path) as edge,
+        Forked("edge", "--debug", "--listen", "127.0.0.1:0", cwd=tmp_path) as edge,
         Client(url_of(edge)) as client,
         Stream(url_of(edge), "g", "w") as stream,
     ):

@@ -22,7 +22,7 @@ from typing import Final
 
 import pytest
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.integration.sdk.edge.resonate import test_sdks as sdks
 from tests.integration.sdk.edge.resonate.world import our_node, start_edge, url_of
 from tests.services.fixture import required
@@ -85,7 +85,7 @@ class Edges:
     def __init__(self, broker: str, folder: Path) -> None:
         self._broker = broker
         self._folder = folder
-        self._edges: list[tuple[Program, int]] = []
+        self._edges: list[tuple[Forked, int]] = []
         self.front = Front()
         for _ in range(2):
             self._start(free_port())
@@ -128,7 +128,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def broker(folder: Path) -> Iterator[str]:
     where = free_url()
     arguments = ("--listen", where, "--store", f"sqlite:///{folder}/store.db")
-    with Program("broker", *arguments, cwd=folder) as broker, our_node(folder, where):
+    with Forked("broker", *arguments, cwd=folder) as broker, our_node(folder, where):
         broker.wait_for("listening on")
         yield where
 

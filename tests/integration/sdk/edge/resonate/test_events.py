@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.integration.sdk.edge.resonate.client import Client, Stream
 from tests.integration.sdk.edge.resonate.world import World, broker_and_edge, start_edge, url_of
 from tests.support import free_url
@@ -109,7 +109,7 @@ def test_a_restarted_broker_finds_listeners_and_leases(tmp_path: Path) -> None:
     broker_args = ("broker", "--listen", where, "--store", "store.db")
     with (
         start_edge(where, tmp_path) as edge,
-        Program(*broker_args, cwd=tmp_path) as broker,
+        Forked(*broker_args, cwd=tmp_path) as broker,
         Client(url_of(edge)) as client,
         Stream(url_of(edge), "g", "w") as stream,
     ):
@@ -118,7 +118,7 @@ def test_a_restarted_broker_finds_listeners_and_leases(tmp_path: Path) -> None:
         client.create("awaited")
         client.ok("promise.register_listener", awaited="awaited", address="poll://uni@g/w")
         broker.stop(signal.SIGKILL)
-        with Program(*broker_args, cwd=tmp_path):
+        with Forked(*broker_args, cwd=tmp_path):
             client.settle("awaited")
             assert stream.unblock()["id"] == "awaited"
             client.create("more", "poll://any@g")

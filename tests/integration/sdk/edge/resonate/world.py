@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from tests.support import free_url
 
 #: the functions of the group `ours`
@@ -65,12 +65,12 @@ class World(NamedTuple):
     poll_port: int | None = None
 
 
-def start_edge(broker: str, folder: Path, *args: str, listen: str = "127.0.0.1:0") -> Program:
+def start_edge(broker: str, folder: Path, *args: str, listen: str = "127.0.0.1:0") -> Forked:
     """Start an edge; see `url_of`."""
-    return Program("edge", "--listen", listen, "--url", broker, *args, cwd=folder)
+    return Forked("edge", "--listen", listen, "--url", broker, *args, cwd=folder)
 
 
-def url_of(edge: Program) -> str:
+def url_of(edge: Forked) -> str:
     """Wait until an edge listens, and return its address."""
     edge.wait_for("understudy edge: http")
     if "--legacy" in edge.args:
@@ -85,7 +85,7 @@ def broker_and_edge(folder: Path, *edge_args: str) -> Iterator[World]:
     """Start a broker with a store in memory, and an edge."""
     where = free_url()
     with (
-        Program("broker", "--listen", where, "--store", "memory", cwd=folder) as broker,
+        Forked("broker", "--listen", where, "--store", "memory", cwd=folder) as broker,
         start_edge(where, folder, *edge_args) as edge,
     ):
         broker.wait_for("listening on")
@@ -95,9 +95,9 @@ def broker_and_edge(folder: Path, *edge_args: str) -> Iterator[World]:
 
 
 @contextmanager
-def our_node(folder: Path, broker: str) -> Iterator[Program]:
+def our_node(folder: Path, broker: str) -> Iterator[Forked]:
     """Start a node of the group `ours`."""
     (folder / "ours.py").write_text(OURS)
-    with Program("node", "ours:runtime", "--id", "ours-1", "--url", broker, cwd=folder) as node:
+    with Forked("node", "ours:runtime", "--id", "ours-1", "--url", broker, cwd=folder) as node:
         node.wait_for("node ours-1 of group ours serves")
         yield node
