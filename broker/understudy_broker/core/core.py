@@ -162,7 +162,7 @@ class BrokerCore:
         self.metrics = metrics = Metrics(CallTally() if config.counts_calls else None)
         metrics.add_source(lambda: {"peers": len(sessions)})
         metrics.add_source(lambda: msgspec.structs.asdict(machine.view.statistics()))
-        self._quotas = quotas = Quotas(config.grant_of, machine.view, config.retention)
+        self.quotas = quotas = Quotas(config.grant_of, machine.view, config.retention)
         self.flow = flow = FlowControl(config, sessions, quotas)
         self.own = own = OwnSlots(config)
         authorization = Authorization(config.grant_of, machine.view, own.has_id)
@@ -463,8 +463,8 @@ class BrokerCore:
         """Return everything since the last batch; None if there is nothing."""
         changes = self.machine.take()
         self.metrics.take(changes)
-        if self._quotas.is_on:
-            self._quotas.take(changes)
+        if self.quotas.is_on:
+            self.quotas.take(changes)
         outbox = self._outbox.take_batch()
         requests = [] if self._between is None else self._between.take_new()
         if outbox is None:

@@ -9,11 +9,14 @@ watches, schedules and connections are counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
 from understudy_broker.core.authorization import GrantOf
 from understudy_broker.core.kept_times import kept_within
+from understudy_broker.core.sessions import Session
 from understudy_broker.keys.quota import NO_QUOTA, Quota
 from understudy_broker.protocol.messages import (
     Functions,
@@ -54,9 +57,20 @@ WORK_BURST: Final = 4_096
 WAIT_MS_MIN: Final = 100
 #: refusals are told to those who ask for so long
 LATELY_MS: Final = 60_000
+#: levels that are told; of more, those nearest to their limits
+LEVELS_MAX: Final = 500
 NO_RULES: Final = RetentionRules()
 #: after which time something that is full is tried again, milliseconds
 AGAIN_MS: Final = 1_000
+
+
+class Level(NamedTuple):
+    """Usage of one limit by an identity; `rule` is its name in ``rights.toml``."""
+
+    identity: str
+    rule: str
+    used: int
+    most: int
 
 
 class Bucket:
@@ -172,6 +186,34 @@ class Quotas:
             for identity, (at, text) in sorted(self._limited.items())
             if now - at < LATELY_MS
         ]
+
+    def levels(self, sessions: Iterable[Session]) -> list[Level]:
+        """Return how far identities are from their limits of what they have at a time.
+
+        Looks at each session and each identity. Promises and schedules are told once something has
+        had to be checked against a limit of them: before that, they are not counted.
+        """
+        connections: Counter[str] = Counter()
+        watches: Counter[str] = Counter()
+        for session in sessions:
+            if session.identity is not None:
+                connections[session.identity] += 1
+                watches[session.identity] += len(session.watches)
+        found: list[Level] = []
+        for identity in sorted({*self._usage, *connections}):
+            quota = self._quota(identity)
+            used = {"connections": connections[identity], "watches": watches[identity]}
+            if self._is_counted:
+                usage = self.usage(identity)
+                used |= {"pending": usage.pending, "stored": usage.stored}
+                used["schedules"] = len(self._schedules_of.get(identity, ()))
+            for rule, count in used.items():
+                most = getattr(quota, rule)
+                if most is not None:
+                    found.append(Level(identity, rule, count, most))
+        if len(found) > LEVELS_MAX:
+            found = heapq.nlargest(LEVELS_MAX, found, key=lambda each: each.used / (each.most or 1))
+        return found
 
     # Rates ---------------------------------------------------------------------------------------
 

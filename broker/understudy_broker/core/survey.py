@@ -13,6 +13,7 @@ import msgspec
 
 from understudy_broker.core.call_tally import CallCounts
 from understudy_broker.core.core import BrokerCore
+from understudy_broker.core.quotas import Level
 from understudy_broker.monitoring.histogram import Histogram
 
 #: groups, and nodes, that a survey names; of more groups, those with nodes come first
@@ -55,6 +56,10 @@ class Survey(msgspec.Struct, frozen=True):
         Tasks by their state, and pending promises.
     attempts, parks, limited
         As in `Metrics`.
+    levels
+        How much of their limits identities use, as in `Quotas`.
+    paused
+        How many pauses groups have: of all, or of some of their functions.
     calls, waits
         As in `CallTally`; their counts go on.
     peers
@@ -78,6 +83,8 @@ class Survey(msgspec.Struct, frozen=True):
     attempts: dict[tuple[str, str], int]
     parks: dict[tuple[str, str], int]
     limited: dict[str, int]
+    levels: list[Level]
+    paused: dict[str, int]
     calls: list[CallCounts]
     waits: list[tuple[tuple[str, int], Histogram]]
     peers: dict[str, int]
@@ -92,7 +99,7 @@ class Survey(msgspec.Struct, frozen=True):
 def survey(core: BrokerCore, now: int) -> Survey:
     """Return the numbers of a broker at `now`, epoch milliseconds of its clock."""
     metrics, view = core.metrics, core.machine.view
-    purges = core.searches.retention
+    purges, pauses = core.searches.retention, core.searches.pauses
     groups = [
         GroupNumbers(
             group.name,
@@ -124,6 +131,8 @@ def survey(core: BrokerCore, now: int) -> Survey:
         attempts=metrics.attempts.copy(),
         parks=metrics.parks.copy(),
         limited=metrics.limited.copy(),
+        levels=core.quotas.levels(core.sessions) if core.quotas.is_on else [],
+        paused={name: len(pauses.of(name)) for name in pauses.groups()},
         calls=[] if calls is None else list(calls.counts.values()),
         waits=[] if calls is None else list(calls.waits.items()),
         peers=peers,

@@ -86,6 +86,21 @@ LIMITED: Final = Family(
     "What was refused because an identity, or the broker, was at its limit.",
     ("rule",),
 )
+LIMIT_USED: Final = Family(
+    "understudy_limit_used",
+    "gauge",
+    "What an identity has at a time of what its role limits.",
+    ("identity", "rule"),
+)
+LIMIT: Final = Family(
+    "understudy_limit_limit",
+    "gauge",
+    "How much of it the identity may have.",
+    ("identity", "rule"),
+)
+PAUSED: Final = Family(
+    "understudy_group_paused", "gauge", "Pauses of a group and its functions.", ("group",)
+)
 COMMIT: Final = Family(
     "understudy_commit_seconds",
     "histogram",
@@ -152,7 +167,20 @@ COUNTERS: Final = {
 
 FAMILIES: Final = (
     *(CREATED, SETTLED, DURATION, WAIT, DEPTH, OLDEST, NODES, SLOTS, ATTEMPTS, PARKED),
-    *(PROMISES, TASKS, LIMITED, COMMIT, BATCH, LAG, JOURNAL, STORE, FREE),
+    *(
+        PROMISES,
+        TASKS,
+        LIMITED,
+        LIMIT_USED,
+        LIMIT,
+        PAUSED,
+        COMMIT,
+        BATCH,
+        LAG,
+        JOURNAL,
+        STORE,
+        FREE,
+    ),
     *(PURGED, PURGED_GRAPHS, PURGED_AT, PEERS, STALLED),
     *(SCHEDULE_LAG, LOOP_LAG, *COUNTERS.values()),
 )
@@ -179,6 +207,9 @@ def broker_text(survey: Survey, measures: Measures, commits: Commits, lag_s: flo
             numbers_text(PROMISES, {("pending",): survey.promises_pending}),
             numbers_text(TASKS, {(TASK_WORDS[state],): n for state, n in survey.tasks.items()}),
             numbers_text(LIMITED, {(rule,): count for rule, count in survey.limited.items()}),
+            numbers_text(LIMIT_USED, {(e.identity, e.rule): e.used for e in survey.levels}),
+            numbers_text(LIMIT, {(e.identity, e.rule): e.most for e in survey.levels}),
+            numbers_text(PAUSED, {(group,): count for group, count in survey.paused.items()}),
             histograms_text(COMMIT, COMMITS, [(nothing, commits.took_us)]),
             histograms_text(BATCH, SIZES, [(nothing, commits.sizes)]),
             *_store(measures),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.broker.core.rig import Rig, hello
 from understudy_broker.core import metrics as core_metrics
 from understudy_broker.core.metrics import Metrics
 from understudy_broker.core.survey import survey
+from understudy_broker.keys.grants import EVERYTHING
+from understudy_broker.keys.quota import Quota
+from understudy_broker.protocol.messages import GroupPause, PromiseWatch
 from understudy_store.commands import ScheduleCreate, TaskFulfill, TaskHalt, TaskRelease
 from understudy_store.records import EMPTY
 
@@ -71,6 +76,47 @@ def test_the_number_of_groups_that_are_counted_is_bounded() -> None:
         metrics.count_attempts(f"g{n}", "died", 0)
     assert len(metrics.attempts) == core_metrics.PAIRS_MAX + 1
     assert metrics.attempts["other", "died"] == 10
+
+
+def test_how_far_identities_are_from_their_limits() -> None:
+    limits = Quota(pending=5, stored=100, schedules=3, watches=4, connections=2, commands=1_000)
+    grants = {"a": EVERYTHING._replace(limits=limits), "b": EVERYTHING}
+    rig = Rig(grant_of=grants.get)
+    rig.core.sessions.identity_of = {b"a": "a", b"b": "b"}.get
+    rig.join(b"a", "a", kind="client")
+    rig.join(b"b", "b", kind="client")
+    found = survey(rig.core, rig.now).levels
+    assert [(each.rule, each.used) for each in found] == [("connections", 1), ("watches", 0)]
+    rig.create(b"a", "p")
+    rig.reply(b"a", PromiseWatch(("p",)))
+    found = survey(rig.core, rig.now).levels
+    assert {each.identity for each in found} == {"a"}, "others have no limits"
+    assert {each.rule: (each.used, each.most) for each in found} == {
+        "connections": (1, 2),
+        "watches": (1, 4),
+        "pending": (1, 5),
+        "stored": (1, 100),
+        "schedules": (0, 3),
+    }
+
+
+def test_the_levels_nearest_to_their_limits_are_told_if_there_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("understudy_broker.core.quotas.LEVELS_MAX", 1)
+    grants = {"a": EVERYTHING._replace(limits=Quota(connections=10, watches=9))}
+    rig = Rig(grant_of=grants.get)
+    rig.core.sessions.identity_of = {b"a": "a"}.get
+    rig.join(b"a", "a", kind="client")
+    assert [each.rule for each in survey(rig.core, rig.now).levels] == ["connections"]
+
+
+def test_pauses_are_counted() -> None:
+    rig = Rig()
+    rig.join(b"c", "c", kind="client")
+    for function in ("f", "g"):
+        rig.reply(b"c", GroupPause("shop", function))
+    assert survey(rig.core, rig.now).paused == {"shop": 2}
 
 
 def test_limits_that_were_reached_are_counted_by_their_kind() -> None:

@@ -6,7 +6,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.broker.core.rig import Rig
 from understudy_broker.core.survey import survey
+from understudy_broker.keys.grants import EVERYTHING
+from understudy_broker.keys.quota import Quota
 from understudy_broker.monitoring.histogram import Histogram
+from understudy_broker.protocol.messages import GroupPause
 from understudy_broker.server.group_commit import Commits
 from understudy_broker.server.metrics_page import FAMILIES, broker_text
 from understudy_broker.server.monitor import shortages
@@ -25,8 +28,11 @@ def page(rig: Rig, measures: Measures = MEASURES) -> str:
 
 def full_page() -> str:
     """Return a page on which each family has numbers."""
-    rig = Rig(counts_calls=True, peers_max=2)
+    grants = {"a": EVERYTHING._replace(limits=Quota(connections=9))}
+    rig = Rig(counts_calls=True, peers_max=2, grant_of=grants.get)
+    rig.core.sessions.identity_of = {b"n": "a"}.get
     rig.join(b"n", "n", credit=10)
+    rig.reply(b"n", GroupPause("other"))
     rig.create(b"n", "p")
     rig.reply(b"n", TaskRelease("p", 1, 0, True, "no"))
     rig.reply(b"n", TaskHalt("p", "UnknownFunctionError: f", 2))
