@@ -9,7 +9,6 @@ watches, schedules and connections are counted.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
@@ -57,8 +56,6 @@ WORK_BURST: Final = 4_096
 WAIT_MS_MIN: Final = 100
 #: refusals are told to those who ask for so long
 LATELY_MS: Final = 60_000
-#: levels that are told; of more, those nearest to their limits
-LEVELS_MAX: Final = 500
 NO_RULES: Final = RetentionRules()
 #: after which time something that is full is tried again, milliseconds
 AGAIN_MS: Final = 1_000
@@ -188,7 +185,7 @@ class Quotas:
         ]
 
     def levels(self, sessions: Iterable[Session]) -> list[Level]:
-        """Return how far identities are from their limits of what they have at a time.
+        """Return for each kind of limit how far the identity is from it that is nearest to it.
 
         Looks at each session and each identity. Promises and schedules are told once something has
         had to be checked against a limit of them: before that, they are not counted.
@@ -199,7 +196,7 @@ class Quotas:
             if session.identity is not None:
                 connections[session.identity] += 1
                 watches[session.identity] += len(session.watches)
-        found: list[Level] = []
+        nearest: dict[str, Level] = {}
         for identity in sorted({*self._usage, *connections}):
             quota = self._quota(identity)
             used = {"connections": connections[identity], "watches": watches[identity]}
@@ -209,11 +206,13 @@ class Quotas:
                 used["schedules"] = len(self._schedules_of.get(identity, ()))
             for rule, count in used.items():
                 most = getattr(quota, rule)
-                if most is not None:
-                    found.append(Level(identity, rule, count, most))
-        if len(found) > LEVELS_MAX:
-            found = heapq.nlargest(LEVELS_MAX, found, key=lambda each: each.used / (each.most or 1))
-        return found
+                before = nearest.get(rule)
+                if most is None or (
+                    before is not None and count * before.most <= before.used * most
+                ):
+                    continue
+                nearest[rule] = Level(identity, rule, count, most)
+        return [*nearest.values()]
 
     # Rates ---------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Survey(msgspec.Struct, frozen=True):
     attempts, parks, limited
         As in `Metrics`.
     levels
-        How much of their limits identities use, as in `Quotas`.
+        How near identities have come to their limits, as in `Quotas`.
     paused
         How many pauses groups have: of all, or of some of their functions.
     calls, waits

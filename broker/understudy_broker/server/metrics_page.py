@@ -89,14 +89,14 @@ LIMITED: Final = Family(
 LIMIT_USED: Final = Family(
     "understudy_limit_used",
     "gauge",
-    "What an identity has at a time of what its role limits.",
-    ("identity", "rule"),
+    "What the identity has that is nearest to its limit.",
+    ("rule",),
 )
 LIMIT: Final = Family(
     "understudy_limit_limit",
     "gauge",
-    "How much of it the identity may have.",
-    ("identity", "rule"),
+    "How much of it that identity may have.",
+    ("rule",),
 )
 PAUSED: Final = Family(
     "understudy_group_paused", "gauge", "Pauses of a group and its functions.", ("group",)
@@ -207,8 +207,8 @@ def broker_text(survey: Survey, measures: Measures, commits: Commits, lag_s: flo
             numbers_text(PROMISES, {("pending",): survey.promises_pending}),
             numbers_text(TASKS, {(TASK_WORDS[state],): n for state, n in survey.tasks.items()}),
             numbers_text(LIMITED, {(rule,): count for rule, count in survey.limited.items()}),
-            numbers_text(LIMIT_USED, {(e.identity, e.rule): e.used for e in survey.levels}),
-            numbers_text(LIMIT, {(e.identity, e.rule): e.most for e in survey.levels}),
+            numbers_text(LIMIT_USED, {(each.rule,): each.used for each in survey.levels}),
+            numbers_text(LIMIT, {(each.rule,): each.most for each in survey.levels}),
             numbers_text(PAUSED, {(group,): count for group, count in survey.paused.items()}),
             histograms_text(COMMIT, COMMITS, [(nothing, commits.took_us)]),
             histograms_text(BATCH, SIZES, [(nothing, commits.sizes)]),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.unit.broker.core.rig import Rig, hello
 from understudy_broker.core import metrics as core_metrics
 from understudy_broker.core.metrics import Metrics
+from understudy_broker.core.quotas import Level
 from understudy_broker.core.survey import survey
 from understudy_broker.keys.grants import EVERYTHING
 from understudy_broker.keys.quota import Quota
@@ -100,15 +99,16 @@ def test_how_far_identities_are_from_their_limits() -> None:
     }
 
 
-def test_the_levels_nearest_to_their_limits_are_told_if_there_are_many(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("understudy_broker.core.quotas.LEVELS_MAX", 1)
-    grants = {"a": EVERYTHING._replace(limits=Quota(connections=10, watches=9))}
+def test_of_several_identities_the_one_nearest_to_its_limit_is_told_of() -> None:
+    grants = {
+        name: EVERYTHING._replace(limits=Quota(connections=most))
+        for name, most in (("a", 10), ("b", 2), ("c", 5))
+    }
     rig = Rig(grant_of=grants.get)
-    rig.core.sessions.identity_of = {b"a": "a"}.get
-    rig.join(b"a", "a", kind="client")
-    assert [each.rule for each in survey(rig.core, rig.now).levels] == ["connections"]
+    rig.core.sessions.identity_of = {b"a": "a", b"b": "b", b"c": "c"}.get
+    for name in "abc":
+        rig.join(name.encode(), name, kind="client")
+    assert survey(rig.core, rig.now).levels == [Level("b", "connections", 1, 2)]
 
 
 def test_pauses_are_counted() -> None:
