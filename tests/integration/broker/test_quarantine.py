@@ -13,6 +13,8 @@ import pytest
 from tests.integration.cli.programs import Forked, run, wait_until
 from tests.support import free_url
 from understudy import Runtime
+from understudy_store.commands import TaskGet
+from understudy_store.records import TaskRecord
 
 #: nodes in a row that a broker lets die of one task, unless it is told otherwise
 DEATHS_MAX = 4
@@ -90,10 +92,11 @@ def said(folder: Path, url: str, *args: str) -> Any:
     return json.loads(done.stdout)
 
 
-def wait_for_park(folder: Path, url: str, id: str, up: Forked) -> dict[str, Any]:
+def wait_for_park(runtime: Runtime, folder: Path, url: str, id: str, up: Forked) -> dict[str, Any]:
     def parked() -> bool:
         assert up.process.poll() is None, up.output
-        return bool(said(folder, url, "tasks", "get", id)["state"] == "halted")
+        found: TaskRecord | None = runtime.session.command(TaskGet(id)).task
+        return found is not None and found.state == "halted"
 
     wait_until(parked, lambda: up.output)
     task: dict[str, Any] = said(folder, url, "tasks", "get", id)
@@ -113,7 +116,7 @@ def test_the_killer_is_parked_and_the_group_goes_on(
         for handles in (before, after):
             assert [h.result(timeout=40) for h in handles] == [2 * n + 1 for n in range(INNOCENTS)]
 
-        task = wait_for_park(folder, url, "kill-1.1", up)
+        task = wait_for_park(runtime, folder, url, "kill-1.1", up)
         assert task["deaths"] == DEATHS_MAX
         assert f"its holder vanished {DEATHS_MAX} times in a row" in task["cause"]
         assert "the last: node g-" in task["cause"]
@@ -161,7 +164,7 @@ def test_several_killers_are_parked_before_the_pool_gives_up(
             innocents = [calls.rpc(f"i-{n}", "innocent", n) for n in range(10)]
             assert [h.result(timeout=40) for h in innocents] == [2 * n + 1 for n in range(10)]
             for n in range(killers):
-                wait_for_park(folder, url, f"kill-{n}", up)
+                wait_for_park(runtime, folder, url, f"kill-{n}", up)
             flag.touch()
             for n in range(killers):
                 assert (
@@ -182,7 +185,7 @@ def test_a_park_survives_the_broker(folder: Path) -> None:
         ):
             runtime.options(target="g").rpc("kill-1", "killer", str(flag))
             assert node.wait_for_exit() == -9
-            cause = wait_for_park(folder, url, "kill-1", broker)["cause"]
+            cause = wait_for_park(runtime, folder, url, "kill-1", broker)["cause"]
     with Forked(*args, cwd=folder) as broker:
         broker.wait_for("listening on")
         assert said(folder, url, "tasks", "get", "kill-1")["cause"] == cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.forked import Process, forker
 from tests.support import free_url
 from understudy import BrokerUnavailableError, Context, Runtime
 from understudy.cli.deployment import read_placement
@@ -22,22 +24,29 @@ class Brokers:
         self.store = store
         self.logs = logs
         self.urls = {name: free_url() for name in "abc"}
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.running: dict[str, subprocess.Popen[bytes] | Process] = {}
 
     @property
     def url(self) -> str:
         return ",".join(self.urls.values())
 
     def start(self, *names: str, before: str = "") -> None:
-        """Start brokers by their names, each after the statements `before`."""
+        """Start brokers by their names, each after the statements `before`.
+
+        They are forked if there are no such statements, which a module may have to be new for.
+        """
         main = f"import sys, time\n{before}\nfrom understudy.cli import main\nsys.exit(main())"
         for name in names:
-            command = [
-                *(sys.executable, "-c", main, "broker", "--no-http", "--name", name),
-                *("--listen", self.urls[name], "--store", self.store),
-            ]
-            with (self.logs / f"{name}.log").open("ab") as log:
-                self.running[name] = subprocess.Popen(command, stderr=log)
+            words = ["broker", "--no-http", "--name", name, "--listen", self.urls[name]]
+            words += ["--store", self.store]
+            log = self.logs / f"{name}.log"
+            if not before:
+                command = ["-m", "understudy", *words]
+                self.running[name] = forker().python(command, os.environ, Path.cwd(), log)
+                continue
+            with log.open("ab") as output:
+                command = [sys.executable, "-c", main, *words]
+                self.running[name] = subprocess.Popen(command, stderr=output)
 
     def end(self, name: str, number: signal.Signals) -> None:
         process = self.running.pop(name)
