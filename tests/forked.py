@@ -143,7 +143,12 @@ class Forker:
         return self._ask(name, log, {"call": call, "argv": argv, "env": env, "cwd": str(folder)})
 
     def python(
-        self, words: Sequence[str], env: Mapping[str, str], folder: Path, log: Path
+        self,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        log: Path,
+        errors: Path | None = None,
     ) -> Process:
         """Start what Python would with these words: ``-m module ...`` or ``script ...``.
 
@@ -155,8 +160,12 @@ class Forker:
             The folder in which it runs.
         log
             The file to which its output is added.
+        errors
+            The file for its standard error; the same by default.
         """
         request = {"python": list(words), "env": dict(env), "cwd": str(folder)}
+        if errors is not None:
+            request["errors"] = str(errors)
         return self._ask(log.stem, log, request)
 
     def _ask(self, name: str, log: Path, request: dict[str, Any]) -> Process:

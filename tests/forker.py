@@ -7,7 +7,8 @@ makes a child with a session of its own, the folder ``cwd``, and an output that 
   function returns; `env` has the variables that it gets beside those of the forker.
 - ``{"python": [...], "env": {...}, ...}``: the child does what a Python would with these words,
   ``-m module ...`` or ``script ...``, with the variables of `env` alone. What it may notice are the
-  modules that are loaded already, its parent, and that variables for Python itself do nothing.
+  modules that are loaded already, its parent, and that variables for Python itself do nothing. Its
+  standard error is added to the file ``errors`` if there is one.
 
 Lines on standard output answer: ``{"ready": pid}`` after the imports, ``{"pid": ...}`` in the order
 of the requests, and ``{"ended": pid, "code": ...}``. It has no threads and no ZeroMQ context,
@@ -140,10 +141,13 @@ def _prepare(request: Request) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (log, 1), (log, 2)):
+    path: str = request["errors"] if "errors" in request else request["log"]
+    errors = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for source, target in ((null, 0), (log, 1), (errors, 2)):
         os.dup2(source, target)
         os.set_inheritable(target, True)
     os.close(null)
+    os.close(errors)
     os.close(log)
     os.chdir(request["cwd"])
 

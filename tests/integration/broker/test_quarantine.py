@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.programs import Forked, run, wait_until
+from tests.integration.cli.programs import Forked, run_forked, wait_until
 from tests.support import free_url
 from understudy import Runtime
 from understudy_store.commands import TaskGet
@@ -87,7 +87,7 @@ def system(folder: Path) -> Iterator[tuple[str, Forked]]:
 
 def said(folder: Path, url: str, *args: str) -> Any:
     """What a command prints as JSON."""
-    done = run(*args, "--json", "--url", url, cwd=folder)
+    done = run_forked(*args, "--json", "--url", url, cwd=folder)
     assert done.returncode == 0, done
     return json.loads(done.stdout)
 
@@ -128,18 +128,20 @@ def test_the_killer_is_parked_and_the_group_goes_on(
         # whoever waits goes on waiting, and is told where to look
         with pytest.raises(TimeoutError, match="understudy tree kill-1"):
             killed.result(timeout=0.1)
-        shown = run("tree", "kill-1", "--url", url, cwd=folder).stdout
+        shown = run_forked("tree", "kill-1", "--url", url, cwd=folder).stdout
         line = next(line for line in shown.splitlines() if " kill-1.1 " in line)
         assert re.match(r'\S* *└─ kill-1\.1 +killer\("[^"]*…\) +parked ', line), shown
         assert "to let it run again: understudy tasks continue kill-1.1" in shown
-        assert "trouble" in run("promises", "get", "kill-1.1", "--url", url, cwd=folder).stdout
+        assert (
+            "trouble" in run_forked("promises", "get", "kill-1.1", "--url", url, cwd=folder).stdout
+        )
         assert said(folder, url, "promises", "get", "kill-1.1")["task"]["deaths"] == DEATHS_MAX
         assert "parked" in up.output
 
         # the pool has not given up, and both nodes work
         assert up.process.poll() is None
         flag.touch()
-        again = run("tasks", "continue", "kill-1.1", "--url", url, cwd=folder)
+        again = run_forked("tasks", "continue", "kill-1.1", "--url", url, cwd=folder)
         assert again.returncode == 0, again
         assert killed.result(timeout=40) == "mended"
         late = [calls.rpc(f"late-{n}", "innocent", n) for n in range(INNOCENTS)]
@@ -168,7 +170,10 @@ def test_several_killers_are_parked_before_the_pool_gives_up(
             flag.touch()
             for n in range(killers):
                 assert (
-                    run("tasks", "continue", f"kill-{n}", "--url", url, cwd=folder).returncode == 0
+                    run_forked(
+                        "tasks", "continue", f"kill-{n}", "--url", url, cwd=folder
+                    ).returncode
+                    == 0
                 )
             assert [h.result(timeout=40) for h in killed] == ["mended"] * killers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.integration.cli.programs import Forked, run
+from tests.integration.cli.programs import Forked, run_forked
 from tests.support import free_url
 from understudy_broker.server.placement import KEY, Placement, from_text
 from understudy_store.engines.sqlite.engine import SqliteEngine
@@ -82,7 +82,7 @@ class Brokers:
 
     def move(self, *args: str) -> str:
         """Move slots, and return what the command printed."""
-        ran = run("slots", "move", *args, "--config", "brokers.toml", cwd=self.directory)
+        ran = run_forked("slots", "move", *args, "--config", "brokers.toml", cwd=self.directory)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO, Protocol, Self
 
@@ -273,8 +274,8 @@ def broker_with_node(folder: Path) -> Iterator[str]:
     (folder / "app.py").write_text(APP)
     where = free_url()
     with (
-        Program("broker", "--listen", where, "--store", "memory", cwd=folder) as broker,
-        Program("node", "app:runtime", "--id", "g-1", "--url", where, cwd=folder) as node,
+        Forked("broker", "--listen", where, "--store", "memory", cwd=folder) as broker,
+        Forked("node", "app:runtime", "--id", "g-1", "--url", where, cwd=folder) as node,
     ):
         broker.wait_for("listening on")
         node.wait_for("node g-1 of group g serves add, audit, fail")
@@ -292,6 +293,19 @@ def run(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=PATIENCE_S,
     )
+
+
+def run_forked(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends by itself, for tests of what it does: see `Forked`."""
+    with TemporaryDirectory() as name:
+        out, err = Path(name) / "out", Path(name) / "err"
+        words = ["-m", "understudy", *args]
+        process = forker().python(words, environment(**env), cwd, out, err)
+        try:
+            code = process.wait(PATIENCE_S)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        return subprocess.CompletedProcess(args, code, out.read_text(), err.read_text())
 
 
 def descendants(pid: int) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.programs import Program, Service, run
+from tests.integration.cli.programs import Forked, Service, run_forked
 from tests.support import free_url
 from understudy.cli import main
 from understudy_broker.audit.audit_file import AuditFile
@@ -104,7 +104,7 @@ def test_a_broker_as_a_service_is_told_of_its_keys_and_notes_it(tmp_path: Path, 
     argv += ["--audit", str(audit), "--log-format", "json"]
     with Service("broker", *argv, cwd=tmp_path) as broker:
         broker.wait_for("listening on")
-        done = run("promises", "cancel", "none", cwd=tmp_path, **keys)
+        done = run_forked("promises", "cancel", "none", cwd=tmp_path, **keys)
         assert done.returncode == 1, done.stderr
         code, out, _ = cli("keys", "reload", "--folder", folder)
         assert (code, f"(process {broker.process.pid}) has these rights" in out) == (0, True)
@@ -139,7 +139,7 @@ def test_a_broker_whose_audit_cannot_be_used_does_not_start(tmp_path: Path) -> N
     (tmp_path / "settings.toml").write_text("# nothing\n")
     (tmp_path / "settings.toml").chmod(0o600)
     argv = ("broker", "--listen", free_url(), "--store", "memory", "--audit", "settings.toml")
-    done = run(*argv, cwd=tmp_path)
+    done = run_forked(*argv, cwd=tmp_path)
     assert (done.returncode, "is no audit" in done.stderr) == (1, True), done.stderr
     assert (tmp_path / "settings.toml").read_text() == "# nothing\n"
 
@@ -148,17 +148,17 @@ def test_a_broker_whose_audit_cannot_be_used_does_not_start(tmp_path: Path) -> N
 def test_root_does_not_listen_to_other_machines_by_accident(tmp_path: Path) -> None:
     everywhere = free_url().replace("127.0.0.1", "0.0.0.0")
     argv = ["broker", "--store", "memory", "--listen", everywhere, "--insecure"]
-    done = run(*argv, cwd=tmp_path)
+    done = run_forked(*argv, cwd=tmp_path)
     assert (done.returncode, "--allow-root" in done.stderr) == (1, True), done.stderr
 
 
 def test_groups_say_that_everybody_may_do_everything(tmp_path: Path) -> None:
     everywhere = free_url().replace("127.0.0.1", "0.0.0.0")
     argv = ["broker", "--store", "memory", "--listen", everywhere, "--insecure", "--allow-root"]
-    with Program(*argv, cwd=tmp_path) as broker:
+    with Forked(*argv, cwd=tmp_path) as broker:
         broker.wait_for("listening on")
         url = everywhere.replace("0.0.0.0", "127.0.0.1")
-        done = run("groups", "--url", url, cwd=tmp_path)
+        done = run_forked("groups", "--url", url, cwd=tmp_path)
         assert (done.returncode, "asks for no keys" in done.stdout) == (0, True), done.stdout
 
 
@@ -170,7 +170,7 @@ def test_a_socket_in_the_file_system_has_the_mode_that_is_wanted(
     argv = ["broker", "--store", "memory", "--listen", f"ipc://{path}"]
     if mode is not None:
         argv += ["--set", f"ipc_mode={mode}"]
-    with Program(*argv, cwd=tmp_path) as broker:
+    with Forked(*argv, cwd=tmp_path) as broker:
         broker.wait_for("listening on")
         assert path.stat().st_mode & 0o777 & ~0o100 == found
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.programs import APP, PATIENCE_S, Program, run
+from tests.integration.cli.programs import APP, PATIENCE_S, Forked, run_forked
 from tests.support import free_url
 from understudy import Runtime
 from understudy.cli import main
@@ -299,10 +299,10 @@ def topology(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_a_broker_of_several_needs_its_name(tmp_path: Path, topology: tuple[str, str]) -> None:
-    ran = run("broker", "--config", "topology.toml", cwd=tmp_path)
+    ran = run_forked("broker", "--config", "topology.toml", cwd=tmp_path)
     assert ran.returncode == 2
     assert ran.stderr.startswith("understudy: topology.toml: there are several brokers: a, b. Say")
-    ran = run("broker", "--config", "topology.toml", "--name", "c", cwd=tmp_path)
+    ran = run_forked("broker", "--config", "topology.toml", "--name", "c", cwd=tmp_path)
     assert ran.returncode == 2
     assert ran.stderr == "understudy: topology.toml: there is no broker 'c'; there are: a, b\n"
 
@@ -312,7 +312,7 @@ def test_up_runs_several_brokers_and_one_that_is_killed_comes_back(
 ) -> None:
     a, b = topology
     client = Runtime(group="tests", url=b, connect_timeout=PATIENCE_S)
-    with Program("up", cwd=tmp_path) as up, stopped_at_the_end(client):
+    with Forked("up", cwd=tmp_path) as up, stopped_at_the_end(client):
         calls = client.options(target="g")
         up.wait_for(f"up: brokers a, b at {a},{b}, g 2 nodes\n")
         here, there = ids_of("a", 5), ids_of("b", 5)
@@ -339,7 +339,7 @@ def test_up_does_not_start_where_one_of_the_addresses_is_in_use(
     tmp_path: Path, topology: tuple[str, str], two: Two
 ) -> None:
     (tmp_path / "topology.toml").write_text(TOPOLOGY.format(a=topology[0], b=two.url("b")))
-    ran = run("up", cwd=tmp_path)
+    ran = run_forked("up", cwd=tmp_path)
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"understudy: the address {two.url('b')} is in use by another")
 
@@ -350,7 +350,7 @@ def test_nodes_are_spawned_although_one_of_the_brokers_is_down(
     (tmp_path / "app.py").write_text(APP)
     two.running.pop("b").stop()
     args = ("spawn", "app:runtime", "--group", "g", "--nodes", "2")
-    with Program(*args, cwd=tmp_path, UNDERSTUDY_URL=two.url("a")) as spawn:
+    with Forked(*args, cwd=tmp_path, UNDERSTUDY_URL=two.url("a")) as spawn:
         spawn.wait_for("up: ")
         a, _ = json.loads(printed(capsys, 1, "brokers", "--url", two.url("a"), "--json"))
         assert a["nodes"] == 2

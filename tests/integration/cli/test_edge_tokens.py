@@ -21,7 +21,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from tests.integration.cli.programs import APP, PATIENCE_S, Program, run
+from tests.integration.cli.programs import APP, PATIENCE_S, Forked, run_forked
 from tests.support import eventually, free_url
 from tests.unit.sdk.edge.tokens.forge import jwk, raw
 from understudy.bench.deployment import free_port
@@ -105,7 +105,7 @@ class World(NamedTuple):
     folder: Path
     issuer: Issuer
     ca: trustme.CA
-    edge: Program
+    edge: Forked
     port: int
     grpc_port: int
     poll_port: int
@@ -158,11 +158,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "--tls-cert", "cert.pem", "--tls-key", "key.pem", "--url", url,
     )  # fmt: skip
     with (
-        Program(
+        Forked(
             "broker", "--listen", url, "--store", "memory", "--keys", "keys", cwd=folder
         ) as broker,
-        Program("edge", *options, cwd=folder, **keys["edge"]) as edge,
-        Program("node", "app:runtime", "--url", url, cwd=folder, **keys["node"]) as node,
+        Forked("edge", *options, cwd=folder, **keys["edge"]) as edge,
+        Forked("node", "app:runtime", "--url", url, cwd=folder, **keys["node"]) as node,
     ):
         broker.wait_for("listening on")
         node.wait_for("node ")
@@ -334,19 +334,19 @@ def test_a_file_that_changes(world: World) -> None:
     path = world.folder / "tokens.toml"
     text = path.read_text()
     try:
-        made = run("tokens", "new", "team-a/web", "--file", str(path), cwd=world.folder)
+        made = run_forked("tokens", "new", "team-a/web", "--file", str(path), cwd=world.folder)
         token = made.stdout.strip()
         assert token not in path.read_text() + made.stderr
         eventually(lambda: world.ask(token, "/groups").status_code == 200)
-        again = run("tokens", "new", "team-a/web", cwd=world.folder)
+        again = run_forked("tokens", "new", "team-a/web", cwd=world.folder)
         assert (again.returncode, "is there already" in again.stderr) == (1, True)
         replace(path, "[token")
         world.edge.wait_for("the new tokens are refused")
         assert world.ask(token, "/groups").status_code == 200
-        assert run("tokens", "check", cwd=world.folder).returncode == 1
+        assert run_forked("tokens", "check", cwd=world.folder).returncode == 1
         replace(path, text)
         eventually(lambda: world.ask(token, "/groups").status_code == 401)
-        checked = run("tokens", "check", cwd=world.folder)
+        checked = run_forked("tokens", "check", cwd=world.folder)
         assert (checked.returncode, "1 token, 1 issuer, 1 map" in checked.stdout) == (0, True)
     finally:
         replace(path, text)
@@ -410,9 +410,9 @@ def test_a_tunnel_needs_no_token_because_it_has_a_key(world: World) -> None:
     ca = world.folder / "ca.pem"
     world.ca.cert_pem.write_to_path(str(ca))
     more = {"SSL_CERT_FILE": str(ca)}
-    ran = run("groups", "--url", world.url, cwd=world.folder, **world.keys, **more)
+    ran = run_forked("groups", "--url", world.url, cwd=world.folder, **world.keys, **more)
     assert (ran.returncode, "g" in ran.stdout) == (0, True), ran.stderr
-    ran = run("groups", "--url", world.url, "--timeout", "2", cwd=world.folder, **more)
+    ran = run_forked("groups", "--url", world.url, "--timeout", "2", cwd=world.folder, **more)
     assert ran.returncode != 0
 
 
@@ -475,11 +475,11 @@ def test_a_grpc_stream_ends_with_its_token(world: World) -> None:
     ],
 )
 def test_an_edge_that_does_not_start(world: World, args: tuple[str, ...], text: str) -> None:
-    ran = run("edge", *args, cwd=world.folder)
+    ran = run_forked("edge", *args, cwd=world.folder)
     assert (ran.returncode, text in ran.stderr) == (2, True), ran.stderr
 
 
 def test_a_broker_whose_edge_would_not_start(world: World) -> None:
     args = ("broker", "--listen", free_url(), "--store", "memory", "--http", "0.0.0.0:0")
-    ran = run(*args, cwd=world.folder)
+    ran = run_forked(*args, cwd=world.folder)
     assert (ran.returncode, "--insecure" in ran.stderr) == (2, True), ran.stderr

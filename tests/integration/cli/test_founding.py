@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.integration.cli.deployments import Brokers
-from tests.integration.cli.programs import Forked, run, wait_until
+from tests.integration.cli.programs import Forked, run_forked, wait_until
 from tests.integration.cli.test_brokers import ids_of
 from tests.support import free_url
 from understudy_broker.protocol.placement import owners, shared_out
@@ -34,7 +34,7 @@ def test_new_brokers_wait_for_all_others_and_then_have_one_map(tmp_path: Path) -
         assert brokers.running.pop("b").stop(signal.SIGINT) == 0
         brokers.start("cb")
         brokers.running["a"].wait_for("listening on")
-        assert run("slots", "--url", brokers.urls["b"], cwd=tmp_path).returncode == 0
+        assert run_forked("slots", "--url", brokers.urls["b"], cwd=tmp_path).returncode == 0
         output = brokers.stop("abc")
         assert output.count("all brokers are new; this one shares the slots out") == 1
         assert output.count("this broker is new; the others say which slots it has") == 2
@@ -53,7 +53,7 @@ def _wait_for_refusal(brokers: Brokers, name: str, text: str) -> None:
 
 def _refusal(brokers: Brokers, name: str) -> str:
     """Return what a command is told by a broker that does not work yet."""
-    ran = run("slots", "--url", brokers.urls[name], cwd=brokers.directory)
+    ran = run_forked("slots", "--url", brokers.urls[name], cwd=brokers.directory)
     assert ran.returncode == 4, ran.stdout
     return ran.stderr
 
@@ -64,7 +64,7 @@ def test_a_single_broker_grows(tmp_path: Path) -> None:
     with Forked(*single, cwd=tmp_path) as broker:
         broker.wait_for("listening on")
         for number in range(8):
-            ran = run("promises", "create", f"order-{number}", "--url", url, cwd=tmp_path)
+            ran = run_forked("promises", "create", f"order-{number}", "--url", url, cwd=tmp_path)
             assert ran.returncode == 0, ran.stderr
         assert broker.stop() == 0
     with Brokers(tmp_path, "ab") as brokers:
@@ -73,7 +73,7 @@ def test_a_single_broker_grows(tmp_path: Path) -> None:
         new.wait_for("is new and waits for 'a'")
         brokers.start("a")
         new.wait_for("listening on")
-        ran = run("slots", "--url", brokers.urls["b"], cwd=tmp_path)
+        ran = run_forked("slots", "--url", brokers.urls["b"], cwd=tmp_path)
         assert [line.split() for line in ran.stdout.splitlines()[1:]] == [
             ["a", "256", "0-255"],
             ["b", "0"],
@@ -83,12 +83,14 @@ def test_a_single_broker_grows(tmp_path: Path) -> None:
         assert "Start the brokers again" in moved
         brokers.start("ab")
         for number in range(8):
-            ran = run("promises", "get", f"order-{number}", "--url", brokers.url, cwd=tmp_path)
+            ran = run_forked(
+                "promises", "get", f"order-{number}", "--url", brokers.url, cwd=tmp_path
+            )
             assert ran.returncode == 0, ran.stderr
         brokers.stop("ab")
     # Neither of the two goes on alone.
     for store in ("old.db", "understudy-b.db"):
-        ran = run("broker", "--listen", url, "--store", store, cwd=tmp_path)
+        ran = run_forked("broker", "--listen", url, "--store", store, cwd=tmp_path)
         assert ran.returncode == 1
         assert "of the deployment 'a,b', and has the slots" in ran.stderr
         assert "start it with the [[broker]] tables of all brokers, or first move" in ran.stderr
@@ -107,7 +109,7 @@ def test_brokers_come_and_go(tmp_path: Path) -> None:
         brokers.move(runs_text(own[:40]).replace(" ", ""), "--to", "c")
         assert brokers.placement("c").own == own[:40]
         brokers.start("abc")
-        ran = run("slots", "--url", brokers.urls["b"], cwd=tmp_path)
+        ran = run_forked("slots", "--url", brokers.urls["b"], cwd=tmp_path)
         assert [line.split()[:2] for line in ran.stdout.splitlines()[1:]] == [
             ["a", str(len(own) - 40)],
             ["b", "128"],
@@ -134,7 +136,7 @@ def test_brokers_come_and_go(tmp_path: Path) -> None:
         waiting.wait_for("the broker 'a' is not up to date and waits for 'b'")
         brokers.start("b")
         waiting.wait_for("listening on")
-        ran = run("slots", "--url", brokers.urls["a"], cwd=tmp_path)
+        ran = run_forked("slots", "--url", brokers.urls["a"], cwd=tmp_path)
         assert len(ran.stdout.splitlines()) == 3
 
 
@@ -142,13 +144,18 @@ def test_the_last_broker_goes_on_by_itself(tmp_path: Path) -> None:
     with Brokers(tmp_path, "ab") as brokers:
         brokers.start("ab")
         [id_] = ids_of("b", 1)
-        assert run("promises", "create", id_, "--url", brokers.url, cwd=tmp_path).returncode == 0
+        assert (
+            run_forked("promises", "create", id_, "--url", brokers.url, cwd=tmp_path).returncode
+            == 0
+        )
         brokers.stop("ab")
         brokers.move("--all", "--from", "b", "--to", "a")
         del brokers.urls["b"]
         brokers.write()
         brokers.start("a")
-        assert run("promises", "get", id_, "--url", brokers.url, cwd=tmp_path).returncode == 0
+        assert (
+            run_forked("promises", "get", id_, "--url", brokers.url, cwd=tmp_path).returncode == 0
+        )
         brokers.stop("a")
         assert brokers.placement("a").brokers == ("a",)
 
@@ -175,7 +182,7 @@ def test_two_stores_of_single_brokers_do_not_become_one_deployment(tmp_path: Pat
             store = f"understudy-{name}.db"
             with Forked("broker", "--listen", url, "--store", store, cwd=tmp_path) as broker:
                 broker.wait_for("listening on")
-                ran = run("promises", "create", "p", "--url", url, cwd=tmp_path)
+                ran = run_forked("promises", "create", "p", "--url", url, cwd=tmp_path)
                 assert ran.returncode == 0
                 broker.stop()
         for program in [brokers.launch(name) for name in "ab"]:

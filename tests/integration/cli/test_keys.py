@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.programs import APP, Program, run
+from tests.integration.cli.programs import APP, Forked, run_forked
 from tests.support import free_url
 from understudy.cli import main
 from understudy_broker.keys.key_files import new_pair, read_pair, write_pair
@@ -138,8 +138,8 @@ def system(keys: Keys, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     node = client | {"UNDERSTUDY_KEY": str(folder / "node.key")}
     argv = ["--listen", where, "--store", "memory", "--keys", str(folder), "--log-format", "json"]
     with (
-        Program("broker", *argv, cwd=folder.parent) as broker,
-        Program("node", "app:runtime", "--id", "g-1", cwd=folder.parent, **node) as serving,
+        Forked("broker", *argv, cwd=folder.parent) as broker,
+        Forked("node", "app:runtime", "--id", "g-1", cwd=folder.parent, **node) as serving,
     ):
         broker.wait_for("listening on")
         serving.wait_for("node g-1 of group g serves")
@@ -155,7 +155,7 @@ def test_calls_with_keys_and_what_strangers_are_told(
     _, client = system
     cwd = folder.parent
     argv = ("invoke", "hi", "greet", "--arg", "Ann", "--target", "g", "--wait")
-    done = run(*argv, cwd=cwd, **client)
+    done = run_forked(*argv, cwd=cwd, **client)
     assert (done.returncode, done.stdout) == (0, '"hello Ann"\n')
 
     write_pair(folder / "stranger.key", new_pair("stranger"))
@@ -167,7 +167,7 @@ def test_calls_with_keys_and_what_strangers_are_told(
         ({"UNDERSTUDY_KEY": ""}, 2, "but not the one of this process"),
         ({"UNDERSTUDY_BROKER_KEY": ""}, 2, "but not the broker's public key"),
     ]
-    runs = [Program("groups", cwd=cwd, **(client | change)) for change, _, _ in cases]
+    runs = [Forked("groups", cwd=cwd, **(client | change)) for change, _, _ in cases]
     for program, (change, code, said) in zip(runs, cases, strict=True):
         with program:
             program.wait_for(said)  # a stranger goes on trying for some seconds
@@ -177,7 +177,7 @@ def test_calls_with_keys_and_what_strangers_are_told(
     keys("new", "later", *ALL)
     later = client | {"UNDERSTUDY_KEY": str(folder / "later.key")}
     # The broker reads the rights again by itself: the node is out, and the new one is in.
-    done = run("groups", cwd=cwd, **later)
+    done = run_forked("groups", cwd=cwd, **later)
     assert done.returncode == 0, done.stderr
     assert "g-1" not in done.stdout
 
@@ -206,7 +206,7 @@ def test_two_teams_share_a_broker_and_nothing_else(
     of = {team: client | {"UNDERSTUDY_KEY": str(folder / f"{team}.cli.key")} for team in ("a", "b")}
 
     def tried(team: str, *argv: str) -> tuple[int, str]:
-        done = run(*argv, cwd=folder.parent, **of[team])
+        done = run_forked(*argv, cwd=folder.parent, **of[team])
         return done.returncode, done.stdout + done.stderr
 
     call = ("greet", "--arg", "Ann", "--target", "g", "--wait")
@@ -224,7 +224,7 @@ def test_two_teams_share_a_broker_and_nothing_else(
     assert (code, "g-1" in output) == (0, False), output
     assert "g-1" in tried("a", "groups")[1]
     node = of["b"] | {"UNDERSTUDY_GROUP": "g"}
-    with Program("node", "app:runtime", "--id", "b-1", cwd=folder.parent, **node) as refused:
+    with Forked("node", "app:runtime", "--id", "b-1", cwd=folder.parent, **node) as refused:
         refused.wait_for("serve = ['g']")
         assert refused.wait_for_exit() != 0
 
@@ -236,11 +236,11 @@ def test_a_tunnel_carries_keys_from_end_to_end(
     keys("new", "edge", *ALL)
     place = free_url().removeprefix("tcp://")
     of_edge = client | {"UNDERSTUDY_KEY": str(folder / "edge.key")}
-    with Program("edge", "--listen", place, "--url", url, cwd=folder.parent, **of_edge) as edge:
+    with Forked("edge", "--listen", place, "--url", url, cwd=folder.parent, **of_edge) as edge:
         edge.wait_for("understudy edge: http://")
         through = client | {"UNDERSTUDY_URL": f"http://{place}"}
         argv = ("invoke", "hi", "greet", "--arg", "Ann", "--target", "g", "--wait")
-        done = run(*argv, cwd=folder.parent, **through)
+        done = run_forked(*argv, cwd=folder.parent, **through)
         assert (done.returncode, done.stdout) == (0, '"hello Ann"\n'), done.stderr
 
 
@@ -263,19 +263,19 @@ def test_brokers_with_keys_find_each_other(keys: Keys, folder: Path) -> None:
     argv = ("broker", "--config", "brokers.toml", "--log-format", "json", "--name")
     cwd = folder.parent
     with (
-        Program(*argv, "a", cwd=cwd) as a,
-        Program(*argv, "b", cwd=cwd) as b,
-        Program("node", "app:runtime", "--id", "g-1", cwd=cwd, **ours) as node,
+        Forked(*argv, "a", cwd=cwd) as a,
+        Forked(*argv, "b", cwd=cwd) as b,
+        Forked("node", "app:runtime", "--id", "g-1", cwd=cwd, **ours) as node,
     ):
         for broker in (a, b):
             broker.wait_for("listening on")
             broker.wait_for("linked with a broker")
         node.wait_for("node g-1 of group g serves")
-        done = run("brokers", cwd=cwd, **ours)
+        done = run_forked("brokers", cwd=cwd, **ours)
         assert done.returncode == 0, done.stdout + done.stderr
         # Its calls are in slots of both.
         call = ("invoke", "o", "order", "--kwarg", "items=9", "--target", "g", "--wait")
-        done = run(*call, cwd=cwd, **ours)
+        done = run_forked(*call, cwd=cwd, **ours)
         assert (done.returncode, done.stdout) == (0, "360\n"), done.stderr
 
 
@@ -283,9 +283,9 @@ def test_nobody_listens_to_other_machines_without_keys_by_accident(folder: Path)
     everywhere = free_url().replace("127.0.0.1", "0.0.0.0")
     (folder.parent / "app.py").write_text(APP)
     for args in (["broker", "--store", "memory"], ["dev", "app", "--no-http"]):
-        done = run(*args, "--listen", everywhere, cwd=folder.parent)
+        done = run_forked(*args, "--listen", everywhere, cwd=folder.parent)
         assert (done.returncode, "--insecure" in done.stderr) == (2, True), done
     argv = ["broker", "--store", "memory", "--listen", everywhere, "--insecure", "--allow-root"]
-    with Program(*argv, cwd=folder.parent) as broker:
+    with Forked(*argv, cwd=folder.parent) as broker:
         broker.wait_for("there is no authentication")
         broker.wait_for("listening on")

@@ -13,7 +13,7 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.cli.programs import Program, run, wait_until
+from tests.integration.cli.programs import Forked, run_forked, wait_until
 from tests.support import eventually, free_url
 from understudy import Runtime
 from understudy.cli import main
@@ -64,13 +64,13 @@ _SHOWN = re.compile(r"http://(127\.0\.0\.1:\d+)/metrics")
 class World:
     """A broker, a node of group g and an edge, with their places."""
 
-    def __init__(self, folder: Path, url: str, programs: list[Program]) -> None:
+    def __init__(self, folder: Path, url: str, programs: list[Forked]) -> None:
         self.folder = folder
         self.url = url
         self.broker, self.node, self.edge = programs
         self.places = [self._place(program) for program in programs]
 
-    def _place(self, program: Program) -> str:
+    def _place(self, program: Forked) -> str:
         program.wait_for("/metrics")
         found = _SHOWN.search(program.output)
         assert found, program.output
@@ -83,9 +83,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     url = free_url()
     to_broker = ("--url", url, "--metrics", ANY)
     with (
-        Program("broker", "--listen", url, "--metrics", ANY, cwd=tmp_path) as broker,
-        Program("node", "app:runtime", "--id", "n", *to_broker, cwd=tmp_path) as node,
-        Program("edge", "--listen", ANY, *to_broker, cwd=tmp_path) as edge,
+        Forked("broker", "--listen", url, "--metrics", ANY, cwd=tmp_path) as broker,
+        Forked("node", "app:runtime", "--id", "n", *to_broker, cwd=tmp_path) as node,
+        Forked("edge", "--listen", ANY, *to_broker, cwd=tmp_path) as edge,
     ):
         node.wait_for("node n of group g serves")
         yield World(tmp_path, url, [broker, node, edge])
@@ -201,7 +201,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         taken = Place(*sock.getsockname())
         # Asked for, it must be had.
         args = ("broker", "--listen", free_url(), "--store", "memory", "--metrics", str(taken))
-        done = run(*args, cwd=tmp_path)
+        done = run_forked(*args, cwd=tmp_path)
         assert done.returncode == 1
         assert f"cannot show metrics at {taken}: Address already in use" in done.stderr
         runtime = Runtime("g", url=free_url(), metrics=str(taken))

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.integration.cli.commands import Cli, call
-from tests.integration.cli.programs import Program
+from tests.integration.cli.programs import Forked
 from understudy import Context, Never, Runtime
 from understudy.cli import main
 from understudy.client.seal_keys import add_seal_key
@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "seal.keys"
 
 
-def _http(program: Program) -> httpx.Client:
+def _http(program: Forked) -> httpx.Client:
     program.wait_for("http://")
     place = re.search(r"http://[0-9.]+:[0-9]+", program.output)
     assert place is not None
@@ -75,9 +75,9 @@ def test_an_edge_with_keys_opens_and_one_without_shows_what_it_is(
     keys = {"UNDERSTUDY_SEAL_KEYS": str(file)}
     with (
         Runtime("g", url=url, seal_keys=file) as runtime,
-        Program("edge", *listen, cwd=tmp_path, **keys) as with_keys,
-        Program("edge", *listen, cwd=tmp_path) as without,
-        Program("codec", "--listen", "127.0.0.1:0", cwd=tmp_path, **keys) as codec,
+        Forked("edge", *listen, cwd=tmp_path, **keys) as with_keys,
+        Forked("edge", *listen, cwd=tmp_path) as without,
+        Forked("codec", "--listen", "127.0.0.1:0", cwd=tmp_path, **keys) as codec,
     ):
 
         @runtime.register(retry=Never())

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.broker.slot_stores import rows_in
 from tests.integration.broker.test_slot_moves import DIES
 from tests.integration.cli.deployments import Brokers, ids_at
-from tests.integration.cli.programs import PATIENCE_S, run
+from tests.integration.cli.programs import PATIENCE_S, run_forked
 from tests.support import eventually, free_url
 from understudy import Context, Runtime
 from understudy.cli import main
@@ -155,7 +155,7 @@ def test_between_the_steps_of_a_move_calls_wait(
         brokers.start("ab")
         there = client.rpc(other, "double", 1)
         assert there.result(PATIENCE_S) == 2
-        shown = run("slots", "--url", brokers.urls["a"], cwd=tmp_path).stdout
+        shown = run_forked("slots", "--url", brokers.urls["a"], cwd=tmp_path).stdout
         if point == "after step 2":
             # The target has them, and the source knows that they are not its own.
             assert "nobody" not in shown
@@ -196,7 +196,7 @@ def test_those_who_ask_a_third_broker_find_slots_that_moved_without_it(tmp_path:
         with shop(brokers.urls["c"], "second", made), client_of(brokers.urls["c"]) as client:
             assert client.get(moved).result(PATIENCE_S) == 8
             assert client.rpc(f"{moved}.more", "double", 6).result(PATIENCE_S) == 12
-        shown = run("slots", "--url", brokers.urls["c"], cwd=tmp_path).stdout
+        shown = run_forked("slots", "--url", brokers.urls["c"], cwd=tmp_path).stdout
         own = [placement.owners.count(name) for name in "abc"]
         expected = ["0", str(own[0] + own[1]), str(own[2])]
         assert [line.split()[1] for line in shown.splitlines()[1:]] == expected
@@ -210,7 +210,7 @@ def test_those_who_ask_a_third_broker_find_slots_that_moved_without_it(tmp_path:
 def test_a_running_broker_keeps_its_slots(tmp_path: Path, brokers: Brokers) -> None:
     brokers.start("ab")
     brokers.stop("a")
-    ran = run(
+    ran = run_forked(
         "slots",
         "move",
         "--all",

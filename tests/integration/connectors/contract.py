@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.programs import run
+from tests.integration.cli.programs import run_forked
 from tests.integration.connectors.world import PATIENCE_S, Queue, World, offer
 from tests.support import eventually
 from understudy import Handles
@@ -38,7 +38,7 @@ class ConnectorContract:
         world.start_connector()
         call = world.calls.rpc("a", "outer", 1)
         eventually(lambda: queue.waiting() == 1, PATIENCE_S)
-        shown = run("tree", "a", "--url", world.url, cwd=world.folder).stdout
+        shown = run_forked("tree", "a", "--url", world.url, cwd=world.folder).stdout
         assert f"waits in {queue.target}" in shown, shown
         queue.publish(_POISON)
         node = world.start_node()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.deployments import Brokers
-from tests.integration.cli.programs import APP, Forked, run
+from tests.integration.cli.programs import APP, Forked, run_forked
 from tests.support import eventually, free_url
 from understudy import BrokerUnavailableError, ConfigurationError, Runtime
 from understudy.bench.deployment import free_port
@@ -45,20 +45,22 @@ def test_a_node_a_client_and_the_commands(broker: str, tmp_path: Path) -> None:
         node.wait_for("node g-1")
         with Runtime("g", url=url) as runtime:
             assert runtime.rpc("order-1", "order", 3).result(20) == 30
-        ran = run(
+        ran = run_forked(
             "invoke", "order-2", "order", "--target", "g", "--wait", "--url", url, cwd=tmp_path
         )
         assert (ran.returncode, ran.stdout) == (0, "10\n")
         for command in ("groups", "brokers"):
-            ran = run(command, "--json", "--url", url, cwd=tmp_path)
+            ran = run_forked(command, "--json", "--url", url, cwd=tmp_path)
             assert ran.returncode == 0, ran.stderr
             assert json.loads(ran.stdout)
         # for the broker it is a node like any other
-        ran = run("groups", "--json", "--url", broker, cwd=tmp_path)
+        ran = run_forked("groups", "--json", "--url", broker, cwd=tmp_path)
         assert "g-1" in ran.stdout
         node.process.kill()
         eventually(
-            lambda: "g-1" not in run("groups", "--json", "--url", broker, cwd=tmp_path).stdout
+            lambda: (
+                "g-1" not in run_forked("groups", "--json", "--url", broker, cwd=tmp_path).stdout
+            )
         )
 
 
@@ -98,7 +100,7 @@ def test_through_one_edge_to_all_brokers(tmp_path: Path) -> None:
         brokers.start("ab")
         with _edge(brokers.url, tmp_path) as (_, url), _node(url, tmp_path) as node:
             node.wait_for("node g-1")
-            shown = json.loads(run("brokers", "--json", "--url", url, cwd=tmp_path).stdout)
+            shown = json.loads(run_forked("brokers", "--json", "--url", url, cwd=tmp_path).stdout)
             assert [each["name"] for each in shown] == ["a", "b"]
             assert all(each["problem"] is None for each in shown)
             with Runtime("clients", url=url) as runtime:

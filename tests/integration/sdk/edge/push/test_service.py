@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.programs import environment, run
+from tests.integration.cli.programs import environment, run_forked
 from tests.integration.sdk.edge.push.test_push import PATIENCE_S, World
 from tests.support import eventually
 from understudy import Runtime
@@ -63,7 +63,7 @@ def said(world: ServiceWorld) -> list[str]:
 
 
 def state_of(world: ServiceWorld, id_: str) -> str:
-    ran = run("tasks", "get", id_, "--json", "--url", world.url, cwd=world.folder)
+    ran = run_forked("tasks", "get", id_, "--json", "--url", world.url, cwd=world.folder)
     return json.loads(ran.stdout)["state"] if ran.returncode == 0 else ran.stderr
 
 
@@ -86,7 +86,7 @@ def test_a_function_that_waits_is_resumed_by_a_later_push(world: ServiceWorld, k
             assert call.result(PATIENCE_S) == "100 and 10"
         assert said(world) == ["charge begins"]
         # It was no node: nothing but pushes came to it.
-        groups = run("groups", "--json", "--url", world.url, cwd=world.folder).stdout
+        groups = run_forked("groups", "--json", "--url", world.url, cwd=world.folder).stdout
         assert '"pay"' not in groups
     assert program.stop() == 0
 
