@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from tests.forked import forker
 from tests.integration.broker.slot_stores import (
     Rows,
     both,
@@ -185,9 +185,11 @@ def test_slots_that_are_there_already_are_left_alone(tmp_path: Path, before: Row
 
 
 def die(directory: Path, point: str) -> None:
-    script = [sys.executable, "-c", DIES, str(directory), point]
-    ran = subprocess.run(script, capture_output=True, text=True, check=False, timeout=60)
-    assert (ran.returncode, ran.stderr) == (9, "")
+    script, log = directory / "dies.py", directory / "dies.log"
+    script.write_text(DIES)
+    words = [str(script), str(directory), point]
+    process = forker().python(words, os.environ, directory, log)
+    assert (process.wait(60), process.output) == (9, "")
 
 
 @pytest.mark.parametrize("point", POINTS)
