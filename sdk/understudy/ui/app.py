@@ -78,6 +78,17 @@ _SECURITY: Final = (
 )
 
 
+def page_paths() -> list[str]:
+    """Return the paths of all pages of a dashboard of brokers, those that ask for deeds aside.
+
+    Examples
+    --------
+    >>> "/calls" in page_paths()
+    True
+    """
+    return [*_OF_BROKERS, *_OF_ALL]
+
+
 def make_app(ui: Ui) -> ASGIApp:
     """Return the application."""
     pages = dict(_OF_ALL) if ui.is_offline else {**_OF_BROKERS, **_OF_ALL}

@@ -21,8 +21,9 @@ from understudy.ui.ui import Ui
 
 #: the least time between two looks
 LOOK_S: Final = 1.0
-#: the pause after a look, as a multiple of the time that it took
-PAUSE_FACTOR: Final = 6
+#: The pause after a look, as a multiple of the time that it took: an open page takes at most a
+#: twenty-fifth of a core from what it shows, however large that is.
+PAUSE_FACTOR: Final = 24
 #: how often something is sent at the least, so that a lost connection is noticed
 BEAT_S: Final = 15.0
 _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
