@@ -16,6 +16,7 @@ import argparse
 import html
 import json
 import re
+import socket
 import statistics
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -236,23 +238,22 @@ class Follower:
     """A page that is open: it reads what the dashboard sends until `close`."""
 
     def __init__(self, base: str, path: str) -> None:
-        self.received = 0
         self._client = httpx.Client(base_url=base, timeout=PATIENCE_S)
-        self._stopped = threading.Event()
+        self._sockets: SimpleQueue[socket.socket] = SimpleQueue()
         self._thread = threading.Thread(target=self._read, args=(path,), daemon=True)
         self._thread.start()
 
     def _read(self, path: str) -> None:
         self._client.get(path)
         with suppress(httpx.HTTPError), self._client.stream("GET", f"/events{path}") as answer:
-            for part in answer.iter_bytes():
-                self.received += len(part)
-                if self._stopped.is_set():
-                    return
+            self._sockets.put(answer.extensions["network_stream"].get_extra_info("socket"))
+            for _ in answer.iter_bytes():
+                pass
 
     def close(self) -> None:
         """Close the page."""
-        self._stopped.set()
+        # The thread waits for what is sent next, which may take a while.
+        self._sockets.get(timeout=PATIENCE_S).shutdown(socket.SHUT_RDWR)
         self._thread.join(PATIENCE_S)
         self._client.close()
 

@@ -167,9 +167,16 @@ def test_huge_lists_and_graphs_come_in_pieces_by_the_keyboard(
     browser: Browser, tmp_path: Path
 ) -> None:
     prepared_stores.shop(tmp_path / "shop.db", 10_000, 100_000, 10_000)
+    huge = "i" * 500
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as store, store:
+        store.execute(
+            "UPDATE promise SET id = ?, origin = ?, function = ?, group_name = ?, target = ?, "
+            "state = 'rejected', error = ? WHERE id = 'order-0009999'",
+            (huge, huge, "f" * 200, "g" * 120, f"poll://any@{'g' * 120}", "E" * 200),
+        )
     base = f"http://127.0.0.1:{free_port()}"
     where = ("--store", "shop.db", "--listen", base.removeprefix("http://"))
-    context = browser.new_context(base_url=base)
+    context = browser.new_context(base_url=base, viewport={"width": 360, "height": 740})
     page = context.new_page()
 
     def press(link: str) -> None:
@@ -181,6 +188,10 @@ def test_huge_lists_and_graphs_come_in_pieces_by_the_keyboard(
         page.goto("/calls")
         expect(page.locator("#counts")).to_contain_text("Of the newest 10,000")
         expect(page.locator("#calls tr")).to_have_count(100)
+        assert page.locator("#calls tr").first.bounding_box()["height"] < 500  # type: ignore[index]
+        for path in ("/calls", *(f"/call?id={huge}&tab={tab}" for tab in ("waterfall", "graph"))):
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
         page.goto("/calls?function=function_7")
         first = page.locator("#calls th").all_text_contents()
         press("Older calls")
