@@ -59,6 +59,11 @@ class Delivery:
         #: while an offer is in flight: the version that is to be offered after it; None: none is
         self.next_version: int | None = None
 
+    def take_next_version(self) -> None:
+        """Make the newer version the one that is offered, if there is one."""
+        if self.next_version is not None:
+            self.version, self.next_version = self.next_version, None
+
     @property
     def key(self) -> Key:
         return self.address, self.id

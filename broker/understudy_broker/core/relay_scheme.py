@@ -282,8 +282,7 @@ class RelayScheme:
             return
         for key, delivery in reversed(carrier.in_flight.items()):
             del self._flying[key]
-            if delivery.next_version is not None:
-                delivery.version = delivery.next_version
+            delivery.take_next_version()
             self._put_again(delivery)
         self._update_carried()
 
@@ -300,8 +299,7 @@ class RelayScheme:
         if message.refused:
             carrier.refuse(delivery.address)
             if self._carriers.carry_to(delivery):
-                if delivery.next_version is not None:
-                    delivery.version = delivery.next_version
+                delivery.take_next_version()
                 self._put_again(delivery)
                 return
         if message.error is not None and message.retry_after_ms is not None:

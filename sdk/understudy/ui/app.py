@@ -100,6 +100,17 @@ _SECURITY: Final = (
 )
 
 
+def page_paths() -> list[str]:
+    """Return the paths of all pages of a dashboard of brokers, those that ask for deeds aside.
+
+    Examples
+    --------
+    >>> "/calls" in page_paths()
+    True
+    """
+    return [*_OF_BROKERS, *_OF_ALL]
+
+
 def make_app(ui: Ui) -> ASGIApp:
     """Return the application."""
     pages = dict(_OF_ALL) if ui.is_offline else {**_OF_BROKERS, **_OF_ALL}
@@ -290,7 +301,7 @@ class Handlers:
                 return message("Done", status=200)
             return result
 
-        view = await self._read(perform_it)
+        view = await self._read(perform_it, is_deed=True)
         if found:
             return RedirectResponse(found[0].path, 303)
         return self._answer(request, view, session, who)
@@ -369,14 +380,15 @@ class Handlers:
 
     # Answers -------------------------------------------------------------------------------------
 
-    async def _read(self, read: Callable[[], Awaitable[View]]) -> View:
+    async def _read(self, read: Callable[[], Awaitable[View]], *, is_deed: bool = False) -> View:
         """Read what a page shows; a page that says why, if that cannot be."""
         try:
             return await read()
         except AwayError as error:
             return message(
                 "No broker answers",
-                f"Asked at {self._ui.port.name}: {error}",
+                # What is said of a deed, that it may be done yet, is not to be said of a page.
+                f"Asked at {self._ui.port.name}{f': {error}' if is_deed else '.'}",
                 "This page tries again by itself.",
                 advice="understudy brokers",
                 level="bad",

@@ -83,31 +83,44 @@ async def read_call(port: Port, id_: str) -> CallFacts | None:
     ------
     AwayError, RefusedError
     """
-    (first,) = await port.ask([PromiseGet(id_)])
+    below = PromiseSearch(prefix=f"{id_}.", limit=GRAPH_MAX)
+    first, *replies = await port.ask([PromiseGet(id_), below])
     if first.status == 404:
         return None
     record = _check(first).promise
     assert record is not None
     origin = origin_of(record)
-    detached = PromiseSearch(None, {TAG_SCOPE: DETACHED}, f"{id_}.", None, NOTABLE_MAX)
-    searches: list[OwnCommand] = [PromiseSearch(origin=origin, limit=GRAPH_MAX), detached]
-    if origin != id_:
-        searches.append(PromiseSearch(prefix=f"{id_}.", limit=GRAPH_MAX))
-    replies = list(map(_check, await port.ask(searches)))
+    _check(replies[0])
+    if origin != id_ and replies[0].cursor is None:
+        replies += check(await port.ask([PromiseSearch(prefix=f"{origin}.", limit=GRAPH_MAX)]))
+    found = [each for reply in replies for each in reply.promises or ()]
     is_whole = all(reply.cursor is None for reply in replies)
+    own = [each for each in found if _belongs(each, origin)]
+    # The store has ids in order, so that a page of those below a call is quick, however many there
+    # are. A search of a graph finds those with ids of their own too, but has to sort it.
+    is_large = not is_whole and len(own) == len(found)
+    rest: list[OwnCommand] = []
+    if not is_large:
+        rest.append(PromiseSearch(origin=origin, limit=GRAPH_MAX))
     if not is_whole:
-        replies += map(
-            _check,
-            await port.ask(
-                [
-                    PromiseSearch(PENDING, {}, "", origin, NOTABLE_MAX),
-                    PromiseSearch(REJECTED, {}, "", origin, NOTABLE_MAX),
-                ]
-            ),
-        )
-    records = {each.id: each for reply in replies for each in reply.promises or ()}
+        prefix, graph = (f"{id_}.", None) if is_large else ("", origin)
+        states = (PENDING, REJECTED)
+        rest += [PromiseSearch(each, {}, prefix, graph, NOTABLE_MAX) for each in states]
+    if not is_whole and not is_large:
+        # The ids of other calls begin in the same way.
+        rest.append(PromiseSearch(None, {TAG_SCOPE: DETACHED}, f"{id_}.", None, NOTABLE_MAX))
+    more = check(await port.ask(rest))
+    is_whole = is_whole and more[0].cursor is None
+    records = {each.id: each for each in own}
+    for reply in more:
+        records |= {each.id: each for each in reply.promises or ()}
     records.setdefault(id_, record)
     return await with_tasks(port, id_, records, is_whole=is_whole)
+
+
+def _belongs(record: PromiseRecord, origin: str) -> bool:
+    """Return whether a promise whose id begins as that of a call is below it."""
+    return origin_of(record) == origin or record.tags.get(TAG_SCOPE) == DETACHED
 
 
 async def with_tasks(

@@ -21,8 +21,10 @@ from understudy.ui.ui import Ui
 
 #: the least time between two looks
 LOOK_S: Final = 1.0
-#: the pause after a look, as a multiple of the time that it took
-PAUSE_FACTOR: Final = 6
+#: The pause after a look, as a multiple of the time that it took, so that an open page takes little
+#: from what it shows; at most so long, because a look may have waited for a broker that was away.
+PAUSE_FACTOR: Final = 24
+PAUSE_MAX_S: Final = 5.0
 #: how often something is sent at the least, so that a lost connection is noticed
 BEAT_S: Final = 15.0
 _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -62,6 +64,10 @@ async def _parts(
 ) -> AsyncGenerator[str, None]:
     away: str | None = ""
     told_at = trio.current_time()
+    if shown:
+        # The page was drawn a moment ago.
+        with trio.move_on_after(LOOK_S):
+            await ui.draining.wait()
     while not ui.draining.is_set():
         began = trio.current_time()
         parts: list[str] = []
@@ -81,7 +87,7 @@ async def _parts(
             away, shown = "", regions
         now = trio.current_time()
         # What is away costs nobody anything, and is to be seen as soon as it is back.
-        pause_s = LOOK_S if away else max(LOOK_S, PAUSE_FACTOR * (now - began))
+        pause_s = LOOK_S if away else min(max(LOOK_S, PAUSE_FACTOR * (now - began)), PAUSE_MAX_S)
         if parts:
             yield "".join(map(event, parts))
             told_at = now

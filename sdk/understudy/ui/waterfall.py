@@ -78,6 +78,8 @@ class Fold:
         How many there are, by state.
     has_trouble
         Some of them have failed.
+    is_whole
+        False if there may be more of them, which were not read.
     """
 
     key: str
@@ -87,6 +89,7 @@ class Fold:
     count: int
     text: str
     has_trouble: bool
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,15 @@ def tree_of(facts: CallFacts) -> Node:
     return root
 
 
-def waterfall(facts: CallFacts) -> Waterfall:
-    """Return the waterfall of a call."""
-    drawn = lines(tree_of(facts))
+def waterfall(facts: CallFacts, root: Node | None = None) -> Waterfall:
+    """Return the waterfall of a call.
+
+    Parameters
+    ----------
+    root
+        What `tree_of` has returned; None: the tree is built.
+    """
+    drawn = lines(tree_of(facts) if root is None else root)
     shown = drawn[:ROWS_MAX]
     nodes = [line.item for line in shown if isinstance(line.item, Node)]
     bars = {
@@ -127,7 +136,7 @@ def waterfall(facts: CallFacts) -> Waterfall:
     for line in shown:
         depth = len(line.last)
         if isinstance(line.item, Omitted):
-            rows.append(_fold(line.item, path[depth - 1], depth))
+            rows.append(_fold(line.item, path[depth - 1], depth, is_whole=facts.is_whole))
         else:
             path[depth:] = [line.item.id]
             rows.append(row_of(line.item, bars[line.item.id], depth, facts))
@@ -240,15 +249,17 @@ def _spans_below(node: Node, end: int) -> tuple[list[Span], list[Span]]:
     return waiting, merged(steps)
 
 
-def _fold(omitted: Omitted, parent: str, depth: int) -> Fold:
+def _fold(omitted: Omitted, parent: str, depth: int, *, is_whole: bool) -> Fold:
+    states = states_text(omitted.states)
     return Fold(
         key=row_key("fold", parent, omitted.name),
         parent=parent,
         depth=min(depth, DEPTH_MAX),
         name=omitted.name,
         count=omitted.count,
-        text=states_text(omitted.states),
+        text=states if is_whole else f"of those read: {states}",
         has_trouble=any(state in (REJECTED, TIMEDOUT) for state in omitted.states),
+        is_whole=is_whole,
     )
 
 

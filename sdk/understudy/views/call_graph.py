@@ -145,7 +145,8 @@ def build(records: Iterable[PromiseRecord], root: str) -> Node | None:
         if parent is not None and id != root:
             nodes[parent].children.append(node)
     for node in nodes.values():
-        node.children = _in_call_order(node.id, node.children)
+        if len(node.children) > 1:
+            node.children = _in_call_order(node.id, node.children)
     return nodes[root]
 
 

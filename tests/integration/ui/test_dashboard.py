@@ -13,6 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from benchmarks import prepared_stores
 from tests.integration.cli.programs import Program, run
 from tests.integration.ui.deployment import HOSTILE, Deployment, deployment
 from tests.services.chromium import chromium
@@ -209,6 +210,66 @@ def test_folded_children_open_on_demand(page: Page) -> None:
     expect(page.locator("#rows tr")).to_have_count(7)
     page.get_by_role("link", name=re.compile("more price")).click()
     expect(page.locator("#rows tr")).to_have_count(61)
+
+
+def test_huge_lists_and_graphs_come_in_pieces_by_the_keyboard(
+    browser: Browser, tmp_path: Path
+) -> None:
+    prepared_stores.shop(tmp_path / "shop.db", 10_000, 100_000, 10_000)
+    huge = "i" * 500
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as store, store:
+        store.execute(
+            "UPDATE promise SET id = ?, origin = ?, function = ?, group_name = ?, target = ?, "
+            "state = 'rejected', error = ? WHERE id = 'order-0009999'",
+            (huge, huge, "f" * 200, "g" * 120, f"poll://any@{'g' * 120}", "E" * 200),
+        )
+    base = f"http://127.0.0.1:{free_port()}"
+    where = ("--store", "shop.db", "--listen", base.removeprefix("http://"))
+    context = browser.new_context(base_url=base, viewport={"width": 360, "height": 740})
+    page = context.new_page()
+
+    def press(link: str) -> None:
+        page.get_by_role("link", name=link).focus()
+        page.keyboard.press("Enter")
+
+    with Program("ui", *where, cwd=tmp_path) as program:
+        program.wait_for("understudy ui: http")
+        page.goto("/calls")
+        expect(page.locator("#counts")).to_contain_text("Of the newest 10,000")
+        expect(page.locator("#calls tr")).to_have_count(100)
+        assert page.locator("#calls tr").first.bounding_box()["height"] < 500  # type: ignore[index]
+        for path in ("/calls", *(f"/call?id={huge}&tab={tab}" for tab in ("waterfall", "graph"))):
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        page.goto("/calls?function=function_7")
+        first = page.locator("#calls th").all_text_contents()
+        press("Older calls")
+        expect(page.get_by_role("link", name="Newest calls")).to_be_visible()
+        second = page.locator("#calls th").all_text_contents()
+        assert len({*first, *second}) == 200
+        expect(page.get_by_role("link", name="Older calls")).to_have_count(0)
+        press("Newest calls")
+        expect(page.locator("#calls th").first).to_have_text(first[0])
+        page.goto("/waiting")
+        press("Next page")
+        expect(page.locator("#waiting th").first).to_contain_text("question-00199")
+        page.goto("/call?id=wide")
+        rows, fold = page.locator("#rows tr"), page.locator("#rows .foldrow a")
+        expect(fold).to_have_text(re.compile("at least .* more price"))
+        count = rows.count()
+        assert count < 30
+        for opened in (100, 200):
+            fold.focus()
+            page.keyboard.press("Enter")
+            expect(rows).to_have_count(count + opened)
+            expect(fold).to_have_count(1)
+            expect(page.locator("#rows tr").nth(count + opened - 101).locator("a")).to_be_focused()
+        links = page.locator("#rows tr:not(.foldrow) th a")
+        assert links.count() == len(set(links.evaluate_all("all => all.map(a => a.href)")))
+    fold.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#rows .foldrow")).to_contain_text("could not be read just now")
+    context.close()
 
 
 def test_a_person_answers_by_a_form(page: Page, shop: Deployment) -> None:

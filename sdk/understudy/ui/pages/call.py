@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
@@ -15,7 +15,7 @@ from understudy.ui.facts import CallFacts
 from understudy.ui.graph_layout import draw
 from understudy.ui.pages.logs import logs_tab
 from understudy.ui.payloads import Shown, arguments, outcome, shown
-from understudy.ui.reading import GRAPH_MAX, read_call, with_tasks
+from understudy.ui.reading import GRAPH_MAX, check, read_call, with_tasks
 from understudy.ui.row_changes import Region, row_key
 from understudy.ui.timeline import Axis
 from understudy.ui.ui import Ui
@@ -53,6 +53,8 @@ TABS: Final = ("waterfall", "graph", "steps", "attempts", "logs", "raw")
 STEPS_MAX: Final = 200
 #: children that a folded row opens at a time
 OPENED: Final = 100
+#: pages of promises that are looked through for them
+_LOOKS_MAX: Final = 10
 #: characters of the raw record
 RAW_CHARS_MAX: Final = 64 * 1024
 #: tags that are shown
@@ -193,8 +195,8 @@ def _level_of(record: PromiseRecord, found: Explanation, facts: CallFacts) -> st
 # Tabs --------------------------------------------------------------------------------------------
 
 
-def _waterfall_tab(ui: Ui, _root: Node, facts: CallFacts) -> tuple[list[Region], dict[str, Any]]:
-    found = waterfall(facts)
+def _waterfall_tab(ui: Ui, root: Node, facts: CallFacts) -> tuple[list[Region], dict[str, Any]]:
+    found = waterfall(facts, root)
     rows = ui.rows("call_rows.html")
     regions = [
         Region("axis", {"axis-row": str(rows.axis_row(found.axis))}, "div"),
@@ -344,22 +346,12 @@ async def opened(ui: Ui, query: QueryParams) -> str | None:
     facts = await read_call(ui.port, root_id)
     if facts is None:
         return None
-    nodes = {node.id: node for node in tree_of(facts).walk()}
-    shown_now = {row.id for row in waterfall(facts).rows if isinstance(row, Row)}
-    found: dict[str, PromiseRecord] = {}
-    while len(found) < OPENED:
-        (reply,) = await ui.port.ask(
-            [PromiseSearch(prefix=f"{parent}.", limit=OPENED, cursor=cursor)]
-        )
-        for record in reply.promises or ():
-            is_child = "." not in record.id[len(parent) + 1 :]
-            if is_child and Node(record).name == name and record.id not in shown_now:
-                found[record.id] = record
-        cursor = reply.cursor
-        if cursor is None:
-            break
+    root = tree_of(facts)
+    nodes = {node.id: node for node in root.walk()}
+    shown_now = {row.id for row in waterfall(facts, root).rows if isinstance(row, Row)}
+    found, cursor = await _alike(ui, parent, name, cursor, shown_now)
     if parent in nodes:
-        depth = 1 + _depth(nodes[parent], facts)
+        depth = 1 + _depth(nodes[parent], root)
     more = await with_tasks(ui.port, root_id, {**found, root_id: facts.record}, shown=list(found))
     bars = {
         id_: bar_of(node, facts.tasks.get(id_), facts.now_ms)
@@ -379,9 +371,34 @@ async def opened(ui: Ui, query: QueryParams) -> str | None:
     return "".join(html)
 
 
-def _depth(node: Node, facts: CallFacts) -> int:
+async def _alike(
+    ui: Ui, parent: str, name: str, cursor: str | None, without: Container[str]
+) -> tuple[dict[str, PromiseRecord], str | None]:
+    """Return the next children of a name, and where those after them begin; None: there are none.
+
+    If many others stand between them, there may be fewer than `OPENED` although there are more.
+    """
+    found: dict[str, PromiseRecord] = {}
+    for _ in range(_LOOKS_MAX):
+        search = PromiseSearch(prefix=f"{parent}.", limit=OPENED, cursor=cursor)
+        (reply,) = check(await ui.port.ask([search]))
+        promises = reply.promises or ()
+        for number, record in enumerate(promises, 1):
+            is_child = "." not in record.id[len(parent) + 1 :]
+            if is_child and Node(record).name == name and record.id not in without:
+                found[record.id] = record
+            if len(found) == OPENED:
+                is_last = number == len(promises) and reply.cursor is None
+                return found, None if is_last else record.id
+        cursor = reply.cursor
+        if cursor is None:
+            break
+    return found, cursor
+
+
+def _depth(node: Node, root: Node) -> int:
     depth, id_ = 0, node.id
-    parents = {child.id: each.id for each in tree_of(facts).walk() for child in each.children}
+    parents = {child.id: each.id for each in root.walk() for child in each.children}
     while id_ in parents:
         id_ = parents[id_]
         depth += 1

@@ -76,9 +76,11 @@ async def calls(ui: Ui, query: QueryParams) -> View:
         found[key] = str(rows.call(_row(key, call, now_ms)))
     counts = {"counts-row": str(ui.rows("counters.html").line(_counts(reply)))}
     more = f"/calls?{urlencode({**given, 'cursor': reply.cursor})}" if reply.cursor else ""
+    newest = f"/calls?{urlencode(given)}" if query.get("cursor") else ""
     context = {
         "f": fields,
         "wrong": wrong,
+        "newest": newest,
         "is_filtered": bool(given),
         "more": more,
         "states": CALL_STATES,

@@ -33,5 +33,6 @@ async def waiting(ui: Ui, query: QueryParams) -> View:
         }
         shown_rows[key] = str(rows.waiting(row))
     more = f"/waiting?{urlencode({'cursor': found.cursor})}" if found.cursor else ""
+    context = {"more": more, "first": "/waiting" if query.get("cursor") else ""}
     regions = [Region("waiting", shown_rows)]
-    return View("waiting.html", "Waiting for people", {"more": more}, regions, "/waiting")
+    return View("waiting.html", "Waiting for people", context, regions, "/waiting")

@@ -24,6 +24,24 @@
       field.focus();
     }
   });
+  // A folded row that was opened by the keyboard: the keyboard goes on at the first row in its place.
+  var above = null;
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    var row = event.detail.target;
+    above = row && row.matches("tr.foldrow") && row.contains(document.activeElement) ? row.previousElementSibling : null;
+  });
+  document.addEventListener("htmx:afterSwap", function () {
+    var link = above && above.nextElementSibling && above.nextElementSibling.querySelector("a");
+    above = null;
+    if (link) link.focus();
+  });
+  // One that cannot be opened now says so.
+  ["htmx:responseError", "htmx:sendError"].forEach(function (name) {
+    document.addEventListener(name, function (event) {
+      var row = event.detail.target;
+      if (row && row.matches("tr.foldrow")) row.querySelector("td").textContent = "These could not be read just now: try again.";
+    });
+  });
   // Boxes of a list: all at once, and how many are chosen.
   document.addEventListener("change", function (event) {
     var form = event.target.closest && event.target.closest("form.bulk");

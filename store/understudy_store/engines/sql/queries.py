@@ -229,8 +229,7 @@ class Queries:
             query = query.where(_promise.c.origin == command.origin)
         if command.state is not None:
             query = query.where(self._in_state(command.state, now))
-        for key, text in command.tags.items():
-            query = query.where(self._has_tag(key, text))
+        query = self._with_tags(query, command.tags)
         return _page(query, _promise.c.id, command.prefix, command.cursor, command.limit)
 
     def search_tasks(self, command: TaskSearch, now: int) -> Select[Any]:
@@ -310,12 +309,7 @@ class Queries:
             until = case((_promise.c.timeout_at < now, _promise.c.timeout_at), else_=now)
             took = func.coalesce(_promise.c.settled_at, until) - _promise.c.created_at
             query = query.where(took >= command.slow_ms)
-        for key, value in command.tags.items():
-            if key not in _LEFT_OUT:
-                # What the text lacks need not be decoded, which is most of the work.
-                piece = texts_to_json({key: value})[1:-1]
-                query = query.where(self._find(_promise.c.tags, piece) > 0)
-            query = query.where(self._has_tag(key, value))
+        query = self._with_tags(query, command.tags)
         return _with_prefix(query, _unindexed(_promise.c.id), command.prefix)
 
     def _in_states(self, states: Sequence[str], now: int) -> ColumnElement[bool]:
@@ -424,6 +418,16 @@ class Queries:
         """Select the promises of `ids` without their data."""
         query = select(*_headers_columns).where(self._among(_promise.c.id, ids))
         return query.order_by(_promise.c.id)
+
+    def _with_tags(self, query: Select[Any], tags: Mapping[str, str]) -> Select[Any]:
+        """Add the condition that a promise has all these tags."""
+        for key, text in tags.items():
+            if key not in _LEFT_OUT:
+                # What the text lacks need not be decoded, which is most of the work.
+                piece = texts_to_json({key: text})[1:-1]
+                query = query.where(self._find(_promise.c.tags, piece) > 0)
+            query = query.where(self._has_tag(key, text))
+        return query
 
     def _has_tag(self, key: str, text: str) -> ColumnElement[bool]:
         """Return the condition that a promise has a tag with a text, in its tags or a column."""

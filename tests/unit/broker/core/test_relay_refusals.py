@@ -6,7 +6,9 @@ from tests.unit.broker.core.rig import Rig
 from tests.unit.broker.core.test_relay import (
     CLIENT,
     EDGE,
+    HOLDER,
     OTHER,
+    PID,
     URL,
     carry,
     end,
@@ -18,7 +20,12 @@ from tests.unit.broker.core.test_relay import (
 from understudy_broker.core.carriers import REFUSED_MAX, Carrier
 from understudy_broker.core.relay_scheme import OFFER_RETRY_MS
 from understudy_broker.protocol.messages import Forwarded
-from understudy_store.commands import PromiseRegisterListener, PromiseSettle
+from understudy_store.commands import (
+    PromiseRegisterListener,
+    PromiseSettle,
+    TaskAcquire,
+    TaskRelease,
+)
 
 __all__ = ["rig"]
 
@@ -83,3 +90,22 @@ def test_no_more_refusals_are_remembered_than_may_be(rig: Rig) -> None:
         carrier.refuse(f"https://pay.example/{number}")
     assert not carrier.has_refused("https://pay.example/0")
     assert carrier.has_refused(f"https://pay.example/{REFUSED_MAX}")
+
+
+def test_a_newer_offer_of_a_carrier_that_goes_or_refuses_is_made_once(rig: Rig) -> None:
+    join(rig, OTHER)
+    carry(rig)
+    task(rig, "a")
+    task(rig, "b")
+    for id_ in ("a", "b"):
+        assert rig.reply(HOLDER, TaskAcquire(id_, 0, PID, 10_000)).ok
+        assert rig.reply(HOLDER, TaskRelease(id_, 1)).ok
+    assert forwards(rig) == [("a", 0), ("b", 0)]
+    carry(rig, peer=OTHER)
+    refuse(rig, "a", EDGE)
+    rig.core.connection_lost(EDGE, rig.now)
+    rig.turn()
+    assert sorted(forwards(rig, OTHER)) == [("a", 1), ("b", 1)]
+    for id_ in ("a", "b"):
+        end(rig, id_, 1, peer=OTHER)
+    assert forwards(rig, OTHER) == []
