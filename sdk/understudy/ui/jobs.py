@@ -7,9 +7,10 @@ is as it was, and the same action goes on with the others.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import trio
@@ -21,10 +22,15 @@ from understudy.repairs.execution import execute
 from understudy.repairs.plan import Plan, Tally
 from understudy.ui.ports import AwayError, Port
 
+_LOG: Final = logging.getLogger("understudy.ui")
+
 #: jobs that are carried out at a time
 RUNNING_MAX: Final = 4
-#: jobs that are remembered, and plans that wait for a yes
+#: jobs that are remembered
 KEPT_MAX: Final = 20
+#: plans of one person that wait for a yes, and calls in those of all
+PLANS_MAX: Final = 5
+PLANNED_MAX: Final = 200_000
 #: how long a page waits for the end of a job before it shows how far it is
 QUICK_S: Final = 0.5
 
@@ -66,9 +72,14 @@ class Jobs:
     def propose(self, plan: Plan) -> str:
         """Keep a plan until whoever asks says yes; return its key."""
         key = secrets.token_urlsafe(12)
-        self._plans[key] = ASKER.get(), plan
-        while len(self._plans) > KEPT_MAX:
-            self._plans.popitem(last=False)
+        who = ASKER.get()
+        own = [each for each, (asked, _) in self._plans.items() if asked == who]
+        for old in own[: max(0, len(own) - PLANS_MAX + 1)]:
+            del self._plans[old]
+        self._plans[key] = who, plan
+        planned = sum(len(each.targets) for _, each in self._plans.values())
+        while planned > PLANNED_MAX and len(self._plans) > 1:
+            planned -= len(self._plans.popitem(last=False)[1][1].targets)
         return key
 
     def get(self, key: str) -> Job | None:
@@ -116,5 +127,11 @@ class Jobs:
             await hold_async(work, self._port.ask, lambda: not job.is_stopping)
         except AwayError as error:
             job.trouble = f"no broker answers: {error}"
+        except Exception as error:
+            # An error in here must not end the dashboard, which others look at.
+            _LOG.exception("an action of the dashboard has failed")
+            job.trouble = f"it failed: {type(error).__name__}: {error}"
         finally:
+            # A page about it needs no more than the first.
+            job.plan = replace(job.plan, targets=job.plan.targets[:1])
             job.ended.set()

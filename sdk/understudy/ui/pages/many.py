@@ -129,7 +129,7 @@ async def job(ui: Ui, query: QueryParams) -> View:
 async def _made(ui: Ui, found: Job) -> str:
     """Return the id of the call that the restart of a single one has made."""
     targets = found.plan.targets
-    if found.plan.action != "restart" or len(targets) != 1 or found.tally.refused:
+    if found.plan.action != "restart" or found.tally.planned != 1 or found.tally.refused:
         return ""
     (reply,) = await ui.port.ask([PromiseGet(targets[0].id)])
     return "" if reply.promise is None else restart_id(reply.promise)

@@ -11,7 +11,7 @@ import trio
 from understudy.edge.asker import ASKER
 from understudy.repairs.execution import BATCH
 from understudy.repairs.plan import Plan, Target
-from understudy.ui.jobs import KEPT_MAX, RUNNING_MAX, Job, Jobs, TooManyJobsError
+from understudy.ui.jobs import KEPT_MAX, PLANS_MAX, RUNNING_MAX, Job, Jobs, TooManyJobsError
 from understudy.ui.ports import AwayError
 from understudy_broker.protocol.messages import GroupsReport, OwnCommand
 from understudy_store.commands import Reply
@@ -102,7 +102,9 @@ async def test_a_job_says_that_the_broker_went_away(
 
 
 async def test_jobs_and_plans_are_bounded(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broker = Broker()
     jobs = Jobs(broker)
@@ -118,7 +120,35 @@ async def test_jobs_and_plans_are_bounded(
         broker.may_answer.release()
         await begun(jobs)
     assert jobs.get(running[0].key) is None, "the oldest is forgotten"
+    ASKER.set("ann")
     first = jobs.propose(plan(1))
-    for _ in range(KEPT_MAX):
-        jobs.propose(plan(1))
-    assert await jobs.begin(first) is None
+    ASKER.set("bob")
+    last = [jobs.propose(plan(1)) for _ in range(PLANS_MAX)][-1]
+    ASKER.set("ann")
+    broker.may_answer.release()
+    assert await jobs.begin(first) is not None, "nobody pushes out the plans of others"
+    ASKER.set("bob")
+    monkeypatch.setattr("understudy.ui.jobs.PLANNED_MAX", 10)
+    jobs.propose(plan(10))
+    assert await jobs.begin(last) is None, "nor are there more calls in them than may be"
+
+
+async def test_an_error_in_a_job_ends_that_job_alone(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Broken(Broker):
+        async def ask(self, commands: Sequence[OwnCommand]) -> list[Reply]:
+            if not self.batches:
+                self.batches.append(len(commands))
+                raise RuntimeError("an error of ours")
+            return await super().ask(commands)
+
+    broker = Broken()
+    jobs = Jobs(broker)
+    nursery.start_soon(jobs.run)
+    job = await begun(jobs)
+    assert job.trouble == "it failed: RuntimeError: an error of ours"
+    broker.may_answer.release()
+    job = await begun(jobs)
+    await job.ended.wait()
+    assert job.tally.done == 1
