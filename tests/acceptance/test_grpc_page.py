@@ -40,6 +40,6 @@ def test_the_bounds_of_the_page() -> None:
     assert f"\n{QUIET_S:g} s while nothing happens" in page
     assert "in the minute before it" in page
     assert OVERLAP_MS == 60_000
-    assert f"is cut off after {settings.limits.write_timeout_s:g} s. The edge" in page
+    assert f"is cut off after {settings.limits.write_timeout_s:g} s. Until then" in page
     assert re.search(r"5 minutes|five minutes", page)
     assert settings.limits.idle_s * 4 == 300
